@@ -1,0 +1,1 @@
+"""The whole system on one machine, with a count of truth against what arrived."""

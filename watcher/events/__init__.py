@@ -1,0 +1,1 @@
+"""Transitions as CloudEvents, and the stream that carries them."""

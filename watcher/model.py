@@ -1,0 +1,119 @@
+"""The values that flow through the watcher. All are frozen; every instant is in microseconds.
+
+An instant (``Micros``) counts microseconds since 1970-01-01 UTC: the API's own resolution, exact both as a
+Python int and as the double that Redis uses for scores.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Final, NewType
+
+TaskId = NewType("TaskId", str)
+EntityId = NewType("EntityId", str)
+EventId = NewType("EventId", str)
+Micros = NewType("Micros", int)
+
+SECOND: Final = 1_000_000
+"""One second in microseconds."""
+
+PROCESSING: Final = "processing"
+SUCCESS: Final = "success"
+ERROR: Final = "error"
+TERMINAL: Final = frozenset({SUCCESS, ERROR})
+"""Statuses after which, as far as the API documents it, a task does not change again."""
+DOCUMENTED: Final = TERMINAL | {PROCESSING}
+
+DOCUMENT_TYPES: Final = ("invoice", "credit_note", "receipt")
+
+EVENT_PREFIX: Final = "ocr_task."
+STALLED: Final = "stalled"
+VANISHED: Final = "vanished"
+
+_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
+
+
+@dataclass(frozen=True, slots=True)
+class Scope:
+    """What one listing of the API sees: the tasks of one entity, or (``None``) those that belong to none."""
+
+    entity_id: EntityId | None = None
+
+    @property
+    def key(self) -> str:
+        """The scope's name in keys, events' ids and logs: the entity's id, or ``-``."""
+        return self.entity_id or "-"
+
+
+@dataclass(frozen=True, slots=True)
+class Task:
+    """A task as one row of the API said it was.
+
+    ``status`` may be one that the API has not documented. ``recognized_data`` is the JSON text exactly as it
+    came, or None where the row had none.
+    """
+
+    id: TaskId
+    status: str
+    created_at: Micros
+    updated_at: Micros
+    document_type: str | None = None
+    recognized_data: bytes | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Transition:
+    """Something that happened to a task and that is told as one event.
+
+    ``kind`` is the event type without its prefix: a status, ``stalled`` or ``vanished``. ``revision`` counts
+    how often the task had left a terminal status. ``previous_status`` is None when the task was first seen in
+    this status.
+    """
+
+    task: Task
+    kind: str
+    previous_status: str | None
+    revision: int
+
+    @property
+    def type(self) -> str:
+        """The event type, such as ``ocr_task.success``."""
+        return EVENT_PREFIX + self.kind
+
+    @property
+    def unknown_status(self) -> bool:
+        """Whether this tells of a status that the API has not documented."""
+        return self.kind not in DOCUMENTED and self.kind not in (STALLED, VANISHED)
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """A CloudEvents 1.0 event as it stands on the stream. Instants are ISO 8601 text in UTC.
+
+    ``data`` is JSON text. The same attributes make the body of a webhook.
+    """
+
+    id: EventId
+    type: str
+    source: str
+    subject: TaskId
+    time: str
+    data: bytes
+
+
+def to_iso(instant: Micros) -> str:
+    """The instant as ISO 8601 in UTC with microseconds, such as ``2026-11-23T04:00:00.000000Z``."""
+    return (_EPOCH + timedelta(microseconds=instant)).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+
+
+def from_datetime(moment: datetime) -> Micros:
+    """The instant of a datetime. One without an offset is taken as UTC, as the API documents its stamps."""
+    if moment.tzinfo is None:
+        moment = moment.replace(tzinfo=UTC)
+    return Micros((moment - _EPOCH) // timedelta(microseconds=1))
+
+
+def from_seconds(seconds: float) -> Micros:
+    """The instant that lies so many seconds after 1970-01-01 UTC."""
+    return Micros(round(seconds * SECOND))

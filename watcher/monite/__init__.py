@@ -1,0 +1,1 @@
+"""The OCR API as a client sees it: requests, authentication, budget, decoding."""

@@ -1,0 +1,1 @@
+"""What to ask the API and when, and what its answers mean."""

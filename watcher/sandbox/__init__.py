@@ -1,0 +1,1 @@
+"""A simulated OCR API with the documented API's manners and faults."""

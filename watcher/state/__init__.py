@@ -1,0 +1,1 @@
+"""What the watcher remembers, in Redis: keys, the lease, and the one atomic step."""

@@ -1,0 +1,103 @@
+"""Every key that the watcher uses, under one hash tag a shard, so that one script can touch them all.
+
+| key | type | holds |
+|---|---|---|
+| ``{ns}:lease`` | string | the holder's nonce; expires with the lease |
+| ``{ns}:scopes`` | set | keys of the scopes that were ever watched |
+| ``{ns}:scope:<scope>`` | hash | ``start``: first-run rule, ``coverage``: intervals read, ``adopted`` |
+| ``{ns}:inflight:<scope>`` | sorted set | task id → created_at of what has not ended |
+| ``{ns}:tasks:<scope>:<bucket>`` | hash | task id → record, for the tasks created in one hour |
+| ``{ns}:buckets:<scope>`` | sorted set | the buckets there are, by their hour |
+| ``{ns}:events`` | stream | the events |
+| ``{ns}:cursor:<group>`` | string | the id up to which a consumer group has acknowledged everything |
+| ``{ns}:endpoints`` | set | names of the endpoints that ever had a delivery |
+| ``{ns}:due:<endpoint>`` | sorted set | stream id → when its next attempt is due, or its claim ends (ms) |
+| ``{ns}:waiting:<endpoint>`` | sorted set | stream id → its time (ms), for everything not yet delivered |
+| ``{ns}:attempts:<endpoint>`` | hash | stream id → what its attempts gave so far |
+| ``{ns}:dead:<endpoint>`` | stream | dead letters: the event, the reason, the last answer |
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final
+
+from watcher.model import SECOND, Micros, Scope
+
+BUCKET_WIDTH: Final = 3600 * SECOND
+"""Span of ``created_at`` that one hash of records holds, in microseconds; whole buckets are forgotten at once."""
+
+
+@dataclass(frozen=True, slots=True)
+class Keys:
+    """The keys of one shard of a namespace."""
+
+    namespace: str = "watcher"
+    shard: int = 0
+    shards: int = 1
+
+    @property
+    def tag(self) -> str:
+        """The hash tag: ``{namespace}``, or ``{namespace:shard}`` where there are several shards."""
+        return f"{{{self.namespace}}}" if self.shards == 1 else f"{{{self.namespace}:{self.shard}}}"
+
+    @property
+    def lease(self) -> str:
+        """Key of the shard's lease."""
+        return f"{self.tag}:lease"
+
+    @property
+    def scopes(self) -> str:
+        """Key of the set of scopes."""
+        return f"{self.tag}:scopes"
+
+    @property
+    def events(self) -> str:
+        """Key of the event stream; its name is part of the public contract."""
+        return f"{self.tag}:events"
+
+    @property
+    def endpoints(self) -> str:
+        """Key of the set of endpoints' names."""
+        return f"{self.tag}:endpoints"
+
+    def scope(self, scope: Scope) -> str:
+        """Key of a scope's progress."""
+        return f"{self.tag}:scope:{scope.key}"
+
+    def in_flight(self, scope: Scope) -> str:
+        """Key of a scope's in-flight index."""
+        return f"{self.tag}:inflight:{scope.key}"
+
+    def tasks(self, scope: Scope, bucket: int) -> str:
+        """Key of the records of one bucket."""
+        return f"{self.tag}:tasks:{scope.key}:{bucket}"
+
+    def buckets(self, scope: Scope) -> str:
+        """Key of the index of a scope's buckets."""
+        return f"{self.tag}:buckets:{scope.key}"
+
+    def cursor(self, group: str) -> str:
+        """Key of a consumer group's watermark."""
+        return f"{self.tag}:cursor:{group}"
+
+    def due(self, endpoint: str) -> str:
+        """Key of an endpoint's due times."""
+        return f"{self.tag}:due:{endpoint}"
+
+    def waiting(self, endpoint: str) -> str:
+        """Key of an endpoint's undelivered events."""
+        return f"{self.tag}:waiting:{endpoint}"
+
+    def attempts(self, endpoint: str) -> str:
+        """Key of an endpoint's attempts so far."""
+        return f"{self.tag}:attempts:{endpoint}"
+
+    def dead(self, endpoint: str) -> str:
+        """Key of an endpoint's dead letters."""
+        return f"{self.tag}:dead:{endpoint}"
+
+
+def bucket_of(created_at: Micros) -> int:
+    """Number of the bucket that holds a task created then."""
+    return created_at // BUCKET_WIDTH

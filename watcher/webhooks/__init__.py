@@ -1,0 +1,1 @@
+"""Events on their way to endpoints: lanes, signatures, attempts, dead letters."""
