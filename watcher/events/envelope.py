@@ -1,6 +1,6 @@
 """A transition as a CloudEvents 1.0 event, and the event as stream fields or as a webhook's body.
 
-The body is one JSON object that is valid as a CloudEvent in structured mode and as a Standard Webhooks payload.
+The body is one JSON object, valid as a CloudEvent in structured mode and as a Standard Webhooks payload.
 """
 
 from __future__ import annotations

@@ -25,7 +25,7 @@ from typing import Final
 from watcher.model import SECOND, Micros, Scope
 
 BUCKET_WIDTH: Final = 3600 * SECOND
-"""Span of ``created_at`` that one hash of records holds, in microseconds; whole buckets are forgotten at once."""
+"""Span of ``created_at`` that one hash of records holds, in microseconds; it is forgotten at once."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,57 @@
+"""How the scans of all scopes are getting on: what readiness and the gauges are made of."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from watcher.model import Scope
+
+
+@dataclass(slots=True)
+class ScopeReport:
+    """One scope, as its poller last left it.
+
+    ``completed_at`` is the clock's monotonic seconds of the last complete scan, None before the first.
+    ``trouble`` says why the last cycle was not complete. A ``retired`` scope is one that the API refuses; it
+    is tried now and then and not counted on. ``lag`` is in seconds.
+    """
+
+    completed_at: float | None = None
+    trouble: str | None = None
+    retired: bool = False
+    in_flight: int = 0
+    lag: float = 0.0
+    lower_bound: int = 0
+
+
+@dataclass(slots=True)
+class Board:
+    """The reports of the scopes that this process polls; empty while it holds no lease.
+
+    ``trouble_discovering`` says why the scopes to watch cannot be listed; None while they can.
+    """
+
+    reports: dict[Scope, ScopeReport] = field(default_factory=dict)
+    trouble_discovering: str | None = None
+
+    def report(self, scope: Scope) -> ScopeReport:
+        """The scope's report, made on first use."""
+        return self.reports.setdefault(scope, ScopeReport())
+
+    @property
+    def watched(self) -> list[ScopeReport]:
+        """The reports that count for readiness."""
+        return [report for report in self.reports.values() if not report.retired]
+
+    @property
+    def oldest_scan(self) -> float | None:
+        """Monotonic seconds of the scope longest without a complete scan; None if any never had one."""
+        scans = [report.completed_at for report in self.watched]
+        known = [scan for scan in scans if scan is not None]
+        return min(known) if known and len(known) == len(scans) else None
+
+    @property
+    def trouble(self) -> str | None:
+        """Why the last cycle of some scope was not complete; None if all were."""
+        scanning = next((report.trouble for report in self.watched if report.trouble), None)
+        return self.trouble_discovering or scanning

@@ -1,0 +1,195 @@
+"""The polling loops: one a scope, for as long as this process holds the shard's lease."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Final, Protocol
+
+import structlog
+
+from watcher.clock import Clock
+from watcher.metrics import Metrics
+from watcher.model import SECOND, Micros, Scope
+from watcher.monite.errors import MoniteError, ScopeRejected
+from watcher.polling import ladder
+from watcher.polling.board import Board, ScopeReport
+from watcher.polling.reader import Reader, TaskSource
+from watcher.polling.recorder import ConflictError, Publication, Recorder
+from watcher.polling.scanner import Cycle, PollPolicy, Scanner
+from watcher.state.store import Store
+
+PATIENCE: Final = 30.0
+"""Seconds between two cycles of a scope that keeps failing, at most."""
+RETIRED: Final = 300.0
+"""Seconds between two looks at a scope that the API refuses."""
+FORGETTING: Final = 60.0
+"""Seconds between two rounds of forgetting old records."""
+REFRESH: Final = 300.0
+"""Seconds between two rounds of discovering scopes."""
+RETRY: Final = 5.0
+"""Seconds before discovery is tried again after it failed."""
+
+log = structlog.get_logger()
+
+
+class ScopeSource(Protocol):
+    """Says what to watch."""
+
+    async def scopes(self) -> frozenset[Scope]:
+        """The scopes to watch. Raises ``MoniteError`` when they cannot be had now."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Tools:
+    """What every scope's poller works with. ``jitter`` gives a number in [0, 1)."""
+
+    source: TaskSource
+    store: Store
+    policy: PollPolicy
+    publication: Publication
+    clock: Clock
+    metrics: Metrics
+    jitter: Callable[[], float]
+
+
+class ScopePoller:
+    """Polls one scope while its process holds the shard's lease under ``nonce``."""
+
+    def __init__(self, scope: Scope, nonce: str, tools: Tools, report: ScopeReport) -> None:
+        self._scope = scope
+        self._nonce = nonce
+        self._tools = tools
+        self._report = report
+        self._reader = Reader(scope, tools.source, tools.clock, tools.metrics, tools.jitter)
+        recorder = Recorder(
+            scope,
+            nonce,
+            store=tools.store,
+            publication=tools.publication,
+            clock=tools.clock,
+            metrics=tools.metrics,
+        )
+        self._scanner = Scanner(
+            reader=self._reader, recorder=recorder, store=tools.store, policy=tools.policy
+        )
+        self._failed_cycles = 0
+        self._forgot_at = float("-inf")
+
+    async def run(self) -> None:
+        """Cycles until cancelled.
+
+        Raises:
+            LeaseLostError: another holds the lease.
+            StoreError: the store is away or holds what is not the watcher's.
+        """
+        clock = self._tools.clock
+        await self._tools.store.register(self._scope)
+        while True:
+            began = clock.monotonic()
+            try:
+                cycle = await self._scanner.run_once()
+            except ConflictError:
+                log.warning("poll.conflict", scope=self._scope.key)
+                await clock.sleep(self._tools.policy.interval * self._tools.jitter())
+                continue
+            self._account(cycle, clock.monotonic() - began)
+            await self._forget()
+            await clock.sleep(began + self._pause(cycle) - clock.monotonic())
+
+    def _account(self, cycle: Cycle, seconds: float) -> None:
+        """Say what the cycle did: one line each, a failure once and its recovery once."""
+        report = self._report
+        report.in_flight, report.lag, report.lower_bound = cycle.in_flight, cycle.lag, cycle.lower_bound
+        fields = {
+            "scope": self._scope.key,
+            "plan": cycle.plan,
+            "requests": cycle.requests,
+            "lower_bound": cycle.lower_bound,
+            "new": cycle.recorded.new,
+            "ended": cycle.recorded.ended,
+            "events": cycle.recorded.events,
+            "in_flight": cycle.in_flight,
+            "lag": round(cycle.lag, 3),
+            "seconds": round(seconds, 3),
+        }
+        if cycle.complete:
+            if report.trouble is not None:
+                log.info("poll.recovered", scope=self._scope.key, failed_cycles=self._failed_cycles)
+            self._failed_cycles = 0
+            report.trouble, report.retired = None, False
+            report.completed_at = self._tools.clock.monotonic()
+            say = log.info if cycle.recorded.events else log.debug
+            say("poll.completed", **fields)
+            return
+        self._failed_cycles += 1
+        first = cycle.failures[0]
+        if report.trouble != first.reason:
+            log.warning("poll.failing", scope=self._scope.key, failures=len(cycle.failures), **first.fields)
+        else:
+            log.debug("poll.incomplete", failures=len(cycle.failures), **fields)
+        report.trouble = first.reason
+        report.retired = isinstance(first, ScopeRejected)
+
+    def _pause(self, cycle: Cycle) -> float:
+        """Seconds from the start of one cycle to the next; with backoff and jitter while nothing succeeds."""
+        interval = self._tools.policy.interval
+        if self._report.retired:
+            return RETIRED
+        if cycle.complete or self._failed_cycles < 2:
+            return interval
+        longest = max(interval, min(PATIENCE, interval * 2.0 ** min(self._failed_cycles - 1, 10)))
+        return interval + (longest - interval) * self._tools.jitter()
+
+    async def _forget(self) -> None:
+        """Forget records that no level of the ladder reads again, but nothing that is yet to be covered."""
+        clock = self._tools.clock
+        now = self._reader.now()
+        if now is None or clock.monotonic() - self._forgot_at < FORGETTING:
+            return
+        self._forgot_at = clock.monotonic()
+        memory = ladder.memory(round(self._tools.policy.horizon * SECOND))
+        before = Micros(now - round(self._report.lag * SECOND) - memory)
+        await self._tools.store.forget(self._scope, before, self._nonce)
+
+
+class ShardPoller:
+    """Polls all scopes of a shard; scopes may come and go."""
+
+    def __init__(self, scopes: ScopeSource, board: Board, tools: Tools) -> None:
+        self._scopes = scopes
+        self._board = board
+        self._tools = tools
+        self._running: dict[Scope, asyncio.Task[None]] = {}
+
+    async def run(self, nonce: str) -> None:
+        """Poll until cancelled, or until one scope's poller raises: the lease or the store is gone."""
+        try:
+            async with asyncio.TaskGroup() as group:
+                while True:
+                    pause = await self._refresh(group, nonce)
+                    await self._tools.clock.sleep(pause)
+        finally:
+            self._running.clear()
+            self._board.reports.clear()
+
+    async def _refresh(self, group: asyncio.TaskGroup, nonce: str) -> float:
+        """Start what is new, end what is gone; the seconds until the next look."""
+        try:
+            wanted = await self._scopes.scopes()
+        except MoniteError as error:
+            if self._board.trouble_discovering != error.reason:
+                log.warning("scopes.unavailable", **error.fields)
+            self._board.trouble_discovering = error.reason
+            return RETRY
+        self._board.trouble_discovering = None
+        for scope in self._running.keys() - wanted:
+            log.info("scope.ended", scope=scope.key)
+            self._running.pop(scope).cancel()
+            self._board.reports.pop(scope, None)
+        for scope in sorted(wanted - self._running.keys(), key=lambda each: each.key):
+            poller = ScopePoller(scope, nonce, self._tools, self._board.report(scope))
+            self._running[scope] = group.create_task(poller.run(), name=f"scope-{scope.key}")
+        return REFRESH

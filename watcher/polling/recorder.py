@@ -1,0 +1,192 @@
+"""Rows to decisions to one atomic step: what was read becomes state and events, or nothing at all."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from watcher.clock import Clock
+from watcher.events.envelope import to_event
+from watcher.metrics import Metrics
+from watcher.model import SECOND, TERMINAL, Event, Micros, Scope, Task, TaskId, from_seconds
+from watcher.polling.diff import Decision, Reason, Rules, decide, vanish
+from watcher.state.lease import LeaseLostError
+from watcher.state.records import Known
+from watcher.state.scope import ScopeState
+from watcher.state.store import Change, Commit, Outcome, Store
+
+ATTEMPTS: Final = 5
+"""Tries at one page when another read of the same cycle touches the same tasks."""
+
+
+class ConflictError(Exception):
+    """The scope's progress was moved by somebody else, such as ``watcher reset``: load it again."""
+
+
+@dataclass(frozen=True, slots=True)
+class Publication:
+    """How this daemon's events look, and which document types it keeps to (empty: all)."""
+
+    namespace: str
+    source: str
+    recognized_data: bool
+    document_types: frozenset[str] = frozenset()
+
+    def excludes(self, task: Task) -> bool:
+        """Whether the task is of a document type that is not watched. One without a type is watched."""
+        return bool(self.document_types) and task.document_type not in (None, *self.document_types)
+
+
+@dataclass(frozen=True, slots=True)
+class Recorded:
+    """What was new: tasks never seen before, tasks that have ended since, events appended."""
+
+    new: int = 0
+    ended: int = 0
+    events: int = 0
+
+    def __add__(self, other: Recorded) -> Recorded:
+        return Recorded(self.new + other.new, self.ended + other.ended, self.events + other.events)
+
+
+@dataclass(frozen=True, slots=True)
+class _Decided:
+    """One task's decision beside what was known of it."""
+
+    task_id: TaskId
+    created_at: Micros
+    before: Known | None
+    decision: Decision
+
+
+class Recorder:
+    """Writes what was read of one scope, under one lease.
+
+    Every method raises ``LeaseLostError`` when the lease is another's, ``ConflictError`` when the scope's
+    progress was moved meanwhile, and the store's own errors.
+    """
+
+    def __init__(
+        self,
+        scope: Scope,
+        nonce: str,
+        *,
+        store: Store,
+        publication: Publication,
+        clock: Clock,
+        metrics: Metrics,
+    ) -> None:
+        self._scope = scope
+        self._nonce = nonce
+        self._store = store
+        self._publication = publication
+        self._clock = clock
+        self._metrics = metrics
+
+    async def record(
+        self, tasks: Iterable[Task], rules: Rules, now: Micros, before: ScopeState, after: ScopeState
+    ) -> Recorded:
+        """Write a page and, in the same step, the scope's progress from ``before`` to ``after``."""
+        newest: dict[TaskId, Task] = {}
+        for task in tasks:
+            if task.id not in newest or newest[task.id].updated_at <= task.updated_at:
+                newest[task.id] = task
+        excluded = {task.id for task in newest.values() if self._publication.excludes(task)}
+        watched = {task.id: task for task in newest.values() if task.id not in excluded}
+
+        def decide_row(task_id: TaskId, known: Known | None) -> Decision:
+            return decide(watched[task_id], known, rules, now)
+
+        created = {task.id: task.created_at for task in watched.values()}
+        return await self._write(created, decide_row, before, after, drop=excluded & before.in_flight.keys())
+
+    async def record_vanished(
+        self, missing: Mapping[TaskId, Micros], rules: Rules, state: ScopeState
+    ) -> Recorded:
+        """Write that tasks, given with their created_at, have been absent again and again."""
+
+        def decide_absence(task_id: TaskId, known: Known | None) -> Decision:
+            return vanish(task_id, missing[task_id], known, rules)
+
+        return await self._write(missing, decide_absence, state, state)
+
+    async def _write(
+        self,
+        created: Mapping[TaskId, Micros],
+        decision_of: Callable[[TaskId, Known | None], Decision],
+        before: ScopeState,
+        after: ScopeState,
+        drop: Iterable[TaskId] = (),
+    ) -> Recorded:
+        for _ in range(ATTEMPTS):
+            known = await self._store.known(self._scope, created)
+            decided = [
+                _Decided(task_id, created_at, known.get(task_id), decision_of(task_id, known.get(task_id)))
+                for task_id, created_at in created.items()
+            ]
+            events = self._events(decided)
+            flight = {**_flight(decided, before), **dict.fromkeys(drop)}
+            changes = [
+                Change(each.task_id, each.created_at, each.before, each.decision.known)
+                for each in decided
+                if each.decision.known != each.before
+            ]
+            commit = Commit(self._scope, changes, flight, events, before, after)
+            match await self._store.commit(commit, self._nonce):
+                case Outcome.APPLIED:
+                    self._measure(decided)
+                    return _summary(decided, len(events))
+                case Outcome.FENCED:
+                    raise LeaseLostError
+                case Outcome.CONFLICT:
+                    continue
+        raise ConflictError
+
+    def _events(self, decided: Sequence[_Decided]) -> list[Event]:
+        detected_at = from_seconds(self._clock.time())
+        return [
+            to_event(
+                transition,
+                scope=self._scope,
+                namespace=self._publication.namespace,
+                source=self._publication.source,
+                detected_at=detected_at,
+                recognized_data=self._publication.recognized_data,
+            )
+            for each in decided
+            for transition in each.decision.transitions
+        ]
+
+    def _measure(self, decided: Sequence[_Decided]) -> None:
+        now = from_seconds(self._clock.time())
+        for each in decided:
+            for transition in each.decision.transitions:
+                self._metrics.events_published.labels(type=transition.type).inc()
+                if transition.kind in TERMINAL:
+                    delay = (now - transition.task.updated_at) / SECOND
+                    self._metrics.detection_delay.observe(max(0.0, delay))
+
+
+def _flight(decided: Sequence[_Decided], before: ScopeState) -> dict[TaskId, Micros | None]:
+    """What enters the in-flight index and what leaves it."""
+    moves: dict[TaskId, Micros | None] = {}
+    for each in decided:
+        tracked = each.task_id in before.in_flight
+        if each.decision.in_flight and not tracked:
+            moves[each.task_id] = each.created_at
+        elif tracked and not each.decision.in_flight:
+            moves[each.task_id] = None
+    return moves
+
+
+def _summary(decided: Sequence[_Decided], events: int) -> Recorded:
+    return Recorded(
+        new=sum(each.before is None for each in decided),
+        ended=sum(
+            each.decision.known.status in TERMINAL
+            and each.decision.reason in (Reason.FIRST_SEEN, Reason.CHANGED)
+            for each in decided
+        ),
+        events=events,
+    )
