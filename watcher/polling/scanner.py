@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import dataclass, field, replace
-from datetime import datetime
 from typing import Final, Literal
 
-from watcher.model import PROCESSING, SECOND, Micros, TaskId, from_datetime
+from watcher.model import PROCESSING, SECOND, Micros, TaskId
 from watcher.monite.errors import InvalidPage, MoniteError, PageTokenRejected
 from watcher.monite.query import TaskQuery
 from watcher.polling import ladder
@@ -31,7 +30,7 @@ from watcher.state.records import Start
 from watcher.state.scope import ScopeState
 from watcher.state.store import Store
 
-StartMode = Literal["baseline", "all"] | datetime
+StartMode = Literal["baseline", "all"] | Micros
 
 ABSENCES: Final = 3
 """Cycles in which a task must be missing before it is said to have vanished: one absence proves nothing."""
@@ -244,8 +243,7 @@ def first_start(policy: PollPolicy, now: Micros, earliest: Micros) -> Start:
         case "all":
             return Start(now, 0, min(earliest, now) - round(policy.overlap * SECOND))
         case since:
-            instant = from_datetime(since)
-            return Start(now, instant, min(instant, now))
+            return Start(now, since, min(since, now))
 
 
 def _listing(read: Read, state: ScopeState) -> tuple[TaskQuery, ScopeState]:

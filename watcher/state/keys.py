@@ -21,6 +21,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from typing import Final
+from zlib import crc32
 
 from watcher.model import SECOND, Micros, Scope
 
@@ -101,3 +102,8 @@ class Keys:
 def bucket_of(created_at: Micros) -> int:
     """Number of the bucket that holds a task created then."""
     return created_at // BUCKET_WIDTH
+
+
+def shard_of(scope: Scope, shards: int) -> int:
+    """The shard that a scope belongs to: the same on every machine and for ever."""
+    return crc32(scope.key.encode()) % shards

@@ -1,0 +1,236 @@
+"""The composition root: the only place that builds clients and reads settings.
+
+Building registers its undo; stopping is the reverse.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import random
+import secrets
+import socket
+from collections.abc import Awaitable, Callable
+from contextlib import AsyncExitStack, suppress
+from dataclasses import dataclass
+from functools import partial
+from typing import Final
+
+import structlog
+from redis.asyncio import Redis
+
+from watcher.alerts import Alerts
+from watcher.alerts.notifier import AppriseNotifier
+from watcher.clock import Clock, SystemClock
+from watcher.events.stream import order, trim
+from watcher.metrics import Metrics
+from watcher.model import from_seconds
+from watcher.monite.auth import ClientCredentials, StaticToken
+from watcher.monite.budget import Budget
+from watcher.monite.client import MoniteClient
+from watcher.monite.exchange import Exchange
+from watcher.monite.http import open_http
+from watcher.ops.observer import Observed, Observer
+from watcher.ops.server import OpsServer
+from watcher.polling.board import Board
+from watcher.polling.diff import kinds_of
+from watcher.polling.poller import ShardPoller, Tools
+from watcher.polling.recorder import Publication
+from watcher.polling.scanner import PollPolicy
+from watcher.polling.scopes import DiscoveredScopes, ListedScopes
+from watcher.settings import MoniteSettings, Settings
+from watcher.state.connection import connect
+from watcher.state.embedded import EmbeddedServer
+from watcher.state.keys import Keys
+from watcher.state.lease import Leadership, Lease
+from watcher.state.store import Store
+from watcher.supervision import Supervisor
+from watcher.webhooks import Webhooks
+
+GRACE: Final = 10.0
+"""Seconds that deliveries under way have to end after a signal to stop."""
+TRIMMING: Final = 60.0
+"""Seconds between two rounds of trimming the stream."""
+
+log = structlog.get_logger()
+
+
+@dataclass(frozen=True, slots=True)
+class _Shard:
+    """What works on one shard."""
+
+    keys: Keys
+    leadership: Leadership
+    board: Board
+    poller: ShardPoller
+    webhooks: Webhooks
+    alerts: Alerts | None
+
+
+class App:
+    """The daemon: everything it is made of, from its settings."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._clock: Clock = SystemClock()
+        self._metrics = Metrics()
+        self._supervisor = Supervisor(self._clock)
+
+    async def run(self, stop: asyncio.Event) -> None:
+        """Work until ``stop`` is set, then end cleanly: leases given up, deliveries under way finished.
+
+        A store or an API that is away is waited for.
+
+        Raises:
+            ConfigurationError: the listener's address cannot be used.
+            StoreError: the embedded store cannot be run here.
+        """
+        async with AsyncExitStack() as stack:
+            redis = await self._open_store(stack)
+            budget = Budget(self._settings.monite.requests_per_second, self._clock)
+            client = await open_api(stack, self._settings.monite, budget, self._clock, self._metrics)
+            self._metrics.rate_budget_remaining.set_function(budget.remaining)
+            shards = [self._shard(number, redis, client) for number in range(self._settings.redis.shards)]
+            await self._serve(stack, redis, shards)
+            for shard in shards:
+                stack.push_async_callback(shard.webhooks.stop, GRACE)
+                self._keep(stack, f"webhooks-{shard.keys.shard}", shard.webhooks.run)
+            for shard in shards:
+                lead = partial(self._lead, shard, redis)
+                self._keep(stack, f"shard-{shard.keys.shard}", partial(shard.leadership.run, lead))
+            await stop.wait()
+
+    async def _open_store(self, stack: AsyncExitStack) -> Redis:
+        wanted = self._settings.redis
+        if wanted.url is not None:
+            url = wanted.url.get_secret_value()
+        else:
+            server = EmbeddedServer(wanted.data_dir, wanted.port)
+            await server.start()
+            stack.push_async_callback(server.stop)
+            self._keep(stack, "store", partial(_keep_running, server))
+            url = server.url
+        redis = connect(url)
+        stack.push_async_callback(redis.aclose)
+        return redis
+
+    async def _serve(self, stack: AsyncExitStack, redis: Redis, shards: list[_Shard]) -> None:
+        observer = Observer(
+            redis,
+            [Observed(shard.keys, shard.leadership, shard.board, shard.webhooks) for shard in shards],
+            supervisor=self._supervisor,
+            metrics=self._metrics,
+            clock=self._clock,
+            interval=self._settings.poll.interval,
+        )
+        server = OpsServer(self._metrics.registry, observer.not_ready, observer.refresh)
+        await server.start(self._settings.http.host, self._settings.http.port)
+        stack.push_async_callback(server.stop)
+
+    def _shard(self, number: int, redis: Redis, client: MoniteClient) -> _Shard:
+        settings = self._settings
+        shards = settings.redis.shards
+        keys = Keys(settings.redis.namespace, number, shards)
+        tools = Tools(
+            source=client,
+            store=Store(redis, keys),
+            policy=PollPolicy(
+                start=settings.poll.start,
+                kinds=kinds_of(frozenset(settings.events.types)),
+                interval=settings.poll.interval,
+                horizon=settings.poll.horizon,
+                stalled_after=settings.poll.stalled_after,
+                requests_per_second=settings.monite.requests_per_second,
+            ),
+            publication=Publication(
+                namespace=settings.redis.namespace,
+                source=f"{settings.monite.base_url}/ocr_tasks",
+                recognized_data=settings.events.recognized_data,
+                document_types=frozenset(settings.monite.document_types),
+            ),
+            clock=self._clock,
+            metrics=self._metrics,
+            jitter=random.random,
+        )
+        entities = settings.monite.entities
+        scopes = (
+            DiscoveredScopes(client, number, shards)
+            if entities == "all"
+            else ListedScopes(entities, number, shards)
+        )
+        board = Board()
+        return _Shard(
+            keys=keys,
+            leadership=Leadership(Lease(redis, keys, self._clock), self._clock, self._metrics, number),
+            board=board,
+            poller=ShardPoller(scopes, board, tools),
+            webhooks=Webhooks(
+                redis,
+                keys,
+                settings.webhooks,
+                clock=self._clock,
+                metrics=self._metrics,
+                jitter=random.random,
+                consumer=f"{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(4)}",
+            ),
+            alerts=self._alerts(redis, keys),
+        )
+
+    def _alerts(self, redis: Redis, keys: Keys) -> Alerts | None:
+        urls = self._settings.alerts.urls
+        if not urls:
+            return None
+        notifiers = [AppriseNotifier(url.get_secret_value()) for url in urls]
+        return Alerts(redis, keys, notifiers, self._clock, self._metrics)
+
+    async def _lead(self, shard: _Shard, redis: Redis, nonce: str) -> None:
+        """What only the holder of the shard's lease does."""
+        async with asyncio.TaskGroup() as group:
+            if shard.alerts is not None:
+                await shard.alerts.prepare()
+                group.create_task(shard.alerts.run(), name=f"alerts-{shard.keys.shard}")
+            group.create_task(shard.poller.run(nonce), name=f"poller-{shard.keys.shard}")
+            group.create_task(self._trim(shard, redis), name=f"trim-{shard.keys.shard}")
+
+    async def _trim(self, shard: _Shard, redis: Redis) -> None:
+        while True:
+            await self._clock.sleep(TRIMMING)
+            before = from_seconds(self._clock.time() - self._settings.events.retention)
+            needed = [await shard.webhooks.needed_from()]
+            if shard.alerts is not None:
+                needed.append(await shard.alerts.needed_from())
+            await trim(redis, shard.keys, before, min(needed, key=order))
+
+    def _keep(self, stack: AsyncExitStack, name: str, work: Callable[[], Awaitable[None]]) -> None:
+        task = asyncio.create_task(self._supervisor.keep(name, work), name=name)
+        stack.push_async_callback(_cancelled, task)
+
+
+async def open_api(
+    stack: AsyncExitStack, wanted: MoniteSettings, budget: Budget, clock: Clock, metrics: Metrics
+) -> MoniteClient:
+    """A client of the API; the stack closes it."""
+    http = await stack.enter_async_context(open_http(wanted.base_url, wanted.timeout))
+    exchange = Exchange(
+        http, budget, clock, metrics, api_version=wanted.api_version, timeout_seconds=wanted.timeout
+    )
+    if wanted.token is not None:
+        return MoniteClient(exchange, StaticToken(wanted.token.get_secret_value()))
+    if wanted.client_id is None or wanted.client_secret is None:
+        raise RuntimeError("settings without credentials must have been refused")
+    secret = wanted.client_secret.get_secret_value()
+    return MoniteClient(exchange, ClientCredentials(exchange, wanted.client_id, secret, clock))
+
+
+async def _keep_running(server: EmbeddedServer) -> None:
+    """Start the embedded store again whenever it ends by itself."""
+    while True:
+        code = await server.wait()
+        log.error("store.embedded.died", code=code)
+        await server.start()
+
+
+async def _cancelled(task: asyncio.Task[None]) -> None:
+    task.cancel()
+    with suppress(asyncio.CancelledError):
+        await task

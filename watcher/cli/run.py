@@ -1,0 +1,46 @@
+"""``watcher run``: the daemon."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+from typing import Final
+
+import structlog
+
+from watcher import __version__, logs
+from watcher.app import App
+from watcher.cli.common import event_loop
+from watcher.settings import load_settings
+
+FORCED: Final = 1
+"""Exit code after a second signal: what was under way was not finished."""
+
+log = structlog.get_logger()
+
+
+def run() -> None:
+    """Run the daemon: poll, diff, publish, deliver, alert, serve health. SIGTERM stops it cleanly."""
+    settings = load_settings(need_api=True)
+    logs.configure(settings.log.level, settings.log.format, secrets=settings.secret_values())
+    event_loop(_serve(App(settings)))
+
+
+async def _serve(app: App) -> None:
+    stop = asyncio.Event()
+
+    def on_signal(name: str) -> None:
+        if stop.is_set():
+            log.warning("daemon.forced", signal=name)
+            # The embedded store ends with its parent; everything acknowledged is on disk.
+            os._exit(FORCED)
+        log.info("daemon.stopping", signal=name)
+        stop.set()
+
+    loop = asyncio.get_running_loop()
+    for each in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(each, on_signal, each.name)
+    log.info("daemon.starting", version=__version__, pid=os.getpid())
+    await app.run(stop)
+    log.info("daemon.stopped")

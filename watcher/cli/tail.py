@@ -1,0 +1,93 @@
+"""``watcher tail``: follow the events."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from datetime import datetime
+from typing import Annotated
+
+import typer
+from redis.asyncio import Redis
+from rich.console import Console
+from rich.text import Text
+
+from watcher.cli.common import all_keys, event_loop, open_store
+from watcher.errors import ConfigurationError
+from watcher.events.envelope import read_data, to_body
+from watcher.events.stream import BEGINNING, NOW, Entry, follow
+from watcher.model import EVENT_PREFIX, from_datetime
+from watcher.settings import load_settings
+from watcher.state.keys import Keys
+
+COLOURS = {"success": "green", "error": "red", "stalled": "yellow", "vanished": "magenta"}
+
+
+def tail(
+    since: Annotated[
+        str,
+        typer.Option("--from", help="now, beginning, an ISO time (UTC unless it says otherwise) or a stream id."),
+    ] = "now",
+    types: Annotated[
+        list[str] | None, typer.Option("--type", help="Only such events; ocr_task. may be left out. Repeatable.")
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="One CloudEvent as JSON a line.")] = False,
+    follow_on: Annotated[bool, typer.Option("--follow/--no-follow", help="Wait for what comes.")] = True,
+) -> None:
+    """Follow events as they are published."""
+    settings = load_settings()
+    wanted = frozenset(each if each.startswith(EVENT_PREFIX) else EVENT_PREFIX + each for each in types or ())
+    after = stream_position(since)
+    console = Console(soft_wrap=True)
+
+    async def show(redis: Redis, keys: Keys) -> None:
+        async for entry in follow(redis, keys, after, wait=follow_on):
+            if wanted and entry.event.type not in wanted:
+                continue
+            if as_json:
+                sys.stdout.buffer.write(to_body(entry.event) + b"\n")
+                sys.stdout.buffer.flush()
+            else:
+                console.print(line(entry))
+
+    async def main() -> None:
+        async with open_store(settings) as redis, asyncio.TaskGroup() as group:
+            for keys in all_keys(settings):
+                group.create_task(show(redis, keys))
+
+    event_loop(main())
+
+
+def stream_position(since: str) -> str:
+    """The stream id after which to read, from what a person wrote.
+
+    Raises:
+        ConfigurationError: it is none of the forms.
+    """
+    named = {"now": NOW, "beginning": BEGINNING}
+    if since in named:
+        return named[since]
+    milliseconds, dash, sequence = since.partition("-")
+    if milliseconds.isdigit() and (sequence.isdigit() or not dash):
+        return since
+    try:
+        instant = from_datetime(datetime.fromisoformat(since))
+    except ValueError:
+        raise ConfigurationError(
+            [f"--from: {since!r} is not a time; give now, beginning, 2026-11-23T04:00:00Z or a stream id"]
+        ) from None
+    return f"{max(0, instant // 1000 - 1)}-{2**64 - 1}"
+
+
+def line(entry: Entry) -> Text:
+    """An event as one line for people."""
+    event = entry.event
+    data = read_data(event)
+    kind = event.type.removeprefix(EVENT_PREFIX)
+    text = Text(data.detected_at[:19].replace("T", " ") + "Z  ")
+    text.append(f"{kind:<10}", style=COLOURS.get(kind, "cyan"))
+    text.append(f"  {data.task_id}  {data.document_type or '-':<11}")
+    if data.entity_id:
+        text.append(f"  entity {data.entity_id}")
+    text.append(f"  was {data.previous_status or 'not seen before'}", style="dim")
+    return text

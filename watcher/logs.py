@@ -1,0 +1,105 @@
+"""Logging: structlog's events and the libraries' records leave in one form, secrets masked."""
+
+from __future__ import annotations
+
+import json
+import logging
+import re
+import sys
+from collections.abc import Iterable
+from typing import Final, TextIO
+
+import structlog
+from structlog.tracebacks import ExceptionDictTransformer
+from structlog.typing import EventDict, Processor, WrappedLogger
+
+MASK: Final = "***"
+
+_SHORTEST_SECRET: Final = 4
+"""Masking anything shorter would make the log unreadable, which hides no less."""
+
+_LAST_RESORT: Final = r"(?i:(?P<word>bearer\s+|whsec_))[\w.~+/=-]{16,}"
+"""What looks like a secret though nobody named it: bearer tokens (RFC 6750) and signing secrets."""
+
+_TALKATIVE: Final = ("httpx", "httpcore", "aiohttp.access", "apprise")
+"""Libraries that tell of every request at info, URL included; only their warnings are wanted."""
+
+
+class _Handler(logging.StreamHandler[TextIO]):
+    """Ours, so that configuring again replaces it and nobody else's."""
+
+
+def configure(level: str, format: str, stream: TextIO | None = None, secrets: Iterable[str] = ()) -> None:  # noqa: A002 - the setting's name
+    """Set up all logging of the process; may be called again.
+
+    ``level`` and ``format`` are as in ``LogSettings``: ``auto`` means ``console`` on a terminal and ``json``
+    (one object a line) otherwise. ``stream`` is standard error unless given. None of ``secrets`` is written,
+    wherever it may turn up: in a value, in a library's message, in the text of an exception.
+    """
+    out = stream if stream is not None else sys.stderr
+    threshold = logging.getLevelNamesMapping()[level.upper()]
+    terminal = out.isatty()
+    console = format == "console" or (format == "auto" and terminal)
+    shared: list[Processor] = [
+        structlog.contextvars.merge_contextvars,
+        structlog.processors.add_log_level,
+        structlog.processors.TimeStamper(fmt="iso", utc=True),
+    ]
+    rendered: list[Processor] = [*(_console(colours=terminal) if console else _json()), masking(secrets)]
+    structlog.configure(
+        processors=[*shared, *rendered],
+        wrapper_class=structlog.make_filtering_bound_logger(threshold),
+        logger_factory=structlog.WriteLoggerFactory(out),
+        # Module-level loggers must follow when logging is configured again.
+        cache_logger_on_first_use=False,
+    )
+    handler = _Handler(out)
+    handler.setFormatter(
+        structlog.stdlib.ProcessorFormatter(
+            foreign_pre_chain=[*shared, structlog.stdlib.add_logger_name],
+            processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, *rendered],
+        )
+    )
+    root = logging.getLogger()
+    for old in [known for known in root.handlers if isinstance(known, _Handler)]:
+        root.removeHandler(old)
+    root.addHandler(handler)
+    root.setLevel(threshold)
+    for name in _TALKATIVE:
+        logging.getLogger(name).setLevel(max(threshold, logging.WARNING))
+
+
+def masking(secrets: Iterable[str] = ()) -> Processor:
+    """A processor for the end of a chain, which takes secrets out of the line that is about to be written."""
+    forms = {
+        form
+        for secret in secrets
+        if len(secret) >= _SHORTEST_SECRET
+        # As it is, and as a repr or JSON, or one in the other, writes quotes and other letters.
+        for text in (secret, repr(secret)[1:-1])
+        for form in (text, json.dumps(text)[1:-1])
+    }
+    # The longest first: a secret may begin with another one.
+    exact = [re.escape(form) for form in sorted(forms, key=lambda form: (-len(form), form))]
+    pattern = re.compile("|".join([*exact, _LAST_RESORT]))
+
+    def mask(_logger: WrappedLogger, _method: str, line: object) -> str:
+        return pattern.sub(lambda found: (found["word"] or "") + MASK, str(line))
+
+    return mask
+
+
+def _console(*, colours: bool) -> list[Processor]:
+    # Plain, because the fuller tracebacks print local variables, among them secrets.
+    plain = structlog.dev.ConsoleRenderer(colors=colours, exception_formatter=structlog.dev.plain_traceback)
+    return [structlog.processors.format_exc_info, plain]
+
+
+def _json() -> list[Processor]:
+    exceptions = structlog.processors.ExceptionRenderer(ExceptionDictTransformer(show_locals=False))
+    return [exceptions, _leading, structlog.processors.JSONRenderer()]
+
+
+def _leading(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
+    """What a reader looks for comes first."""
+    return {**{key: event[key] for key in ("timestamp", "level", "event") if key in event}, **event}

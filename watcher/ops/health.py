@@ -1,0 +1,56 @@
+"""Whether the daemon does its work: a decision on facts. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final
+
+STALE_AFTER: Final = 3
+"""Intervals after which the last complete scan is too old to be called ready."""
+
+
+@dataclass(frozen=True, slots=True)
+class ShardFacts:
+    """What is known of one shard.
+
+    ``held``: this process polls it. ``held_elsewhere``: another does. ``scan_age`` is the seconds since the
+    scope that waits longest had a complete scan, None before the first. ``trouble`` says why a scan failed.
+    """
+
+    shard: int
+    held: bool
+    held_elsewhere: bool
+    scan_age: float | None
+    trouble: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Facts:
+    """What readiness depends on; ``interval`` in seconds, ``store_trouble`` None while the store answers."""
+
+    interval: float
+    store_trouble: str | None
+    dead_workers: Sequence[str]
+    shards: Sequence[ShardFacts]
+
+
+def reasons_not_ready(facts: Facts) -> list[str]:
+    """Why the daemon is not ready, in words for an operator; empty when it is."""
+    reasons = [f"worker {name} has died and is being started again" for name in facts.dead_workers]
+    if facts.store_trouble is not None:
+        return [*reasons, f"the store is away: {facts.store_trouble}"]
+    found = [(shard.shard, reason) for shard in facts.shards if (reason := _shard(shard, facts.interval))]
+    several = len(facts.shards) > 1
+    return [*reasons, *(f"shard {shard}: {reason}" if several else reason for shard, reason in found)]
+
+
+def _shard(shard: ShardFacts, interval: float) -> str | None:
+    because = f" (last trouble: {shard.trouble})" if shard.trouble else ""
+    if not shard.held:
+        return None if shard.held_elsewhere else "nobody holds the lease yet"
+    if shard.scan_age is None:
+        return f"no complete scan yet{because}"
+    if shard.scan_age > STALE_AFTER * interval:
+        return f"the last complete scan was {shard.scan_age:.0f} s ago{because}"
+    return None

@@ -1,0 +1,117 @@
+"""Gathers what readiness and the gauges are made of from the parts that do the work."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final, Protocol
+
+from redis.asyncio import Redis
+
+from watcher.clock import Clock
+from watcher.errors import StoreUnavailable
+from watcher.metrics import Metrics
+from watcher.ops.health import Facts, ShardFacts, reasons_not_ready
+from watcher.polling.board import Board
+from watcher.state.keys import Keys
+from watcher.state.lease import Leadership
+from watcher.state.store import store_errors
+from watcher.supervision import Supervisor
+
+PATIENCE: Final = 2.0
+"""Seconds that the store may take to answer a probe; probes of orchestrators give up sooner or later."""
+
+
+class DeliveryGauges(Protocol):
+    """What can bring its gauges up to date from the store."""
+
+    async def measure(self) -> None:
+        """Set the gauges. Raises ``StoreUnavailable``."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Observed:
+    """The parts of one shard that operators look at."""
+
+    keys: Keys
+    leadership: Leadership
+    board: Board
+    deliveries: DeliveryGauges
+
+
+class Observer:
+    """Answers the operators' questions."""
+
+    def __init__(
+        self,
+        redis: Redis,
+        shards: Sequence[Observed],
+        *,
+        supervisor: Supervisor,
+        metrics: Metrics,
+        clock: Clock,
+        interval: float,
+    ) -> None:
+        self._redis = redis
+        self._shards = shards
+        self._supervisor = supervisor
+        self._metrics = metrics
+        self._clock = clock
+        self._interval = interval
+
+    async def not_ready(self) -> list[str]:
+        """Why the daemon is not ready; empty when it is."""
+        held_elsewhere: list[bool] = []
+        trouble = None
+        try:
+            async with asyncio.timeout(PATIENCE):
+                held_elsewhere = await self._leases()
+        except StoreUnavailable as error:
+            trouble = str(error)
+        except TimeoutError:
+            trouble = f"no answer within {PATIENCE:g} s"
+        facts = Facts(
+            interval=self._interval,
+            store_trouble=trouble,
+            dead_workers=sorted(self._supervisor.dead),
+            shards=[
+                self._facts(shard, exists)
+                for shard, exists in zip(self._shards, held_elsewhere, strict=trouble is None)
+            ],
+        )
+        return reasons_not_ready(facts)
+
+    async def refresh(self) -> None:
+        """Bring the gauges up to date; those that need the store keep their last value while it is away."""
+        boards = [shard.board for shard in self._shards if shard.leadership.held]
+        reports = [report for board in boards for report in board.reports.values()]
+        self._metrics.in_flight_tasks.set(sum(report.in_flight for report in reports))
+        self._metrics.coverage_lag.set(max((report.lag for report in reports), default=0.0))
+        self._metrics.poll_requests_lower_bound.set(sum(report.lower_bound for report in reports))
+        scans = [board.oldest_scan for board in boards if board.watched]
+        known = [scan for scan in scans if scan is not None]
+        if known and len(known) == len(scans):
+            age = self._clock.monotonic() - min(known)
+            self._metrics.last_complete_scan.set(self._clock.time() - age)
+        try:
+            async with asyncio.timeout(PATIENCE):
+                for shard in self._shards:
+                    await shard.deliveries.measure()
+        except (StoreUnavailable, TimeoutError):
+            return
+
+    async def _leases(self) -> list[bool]:
+        with store_errors():
+            return [bool(await self._redis.exists(shard.keys.lease)) for shard in self._shards]
+
+    def _facts(self, shard: Observed, leased: bool) -> ShardFacts:
+        scanned_at = shard.board.oldest_scan
+        return ShardFacts(
+            shard=shard.keys.shard,
+            held=shard.leadership.held,
+            held_elsewhere=leased and not shard.leadership.held,
+            scan_age=None if scanned_at is None else self._clock.monotonic() - scanned_at,
+            trouble=shard.board.trouble,
+        )

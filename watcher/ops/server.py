@@ -1,0 +1,81 @@
+"""The operators' listener: ``/livez``, ``/readyz`` and ``/metrics``."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+
+import structlog
+from aiohttp import web
+from prometheus_client import CollectorRegistry
+from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
+
+from watcher import __version__
+from watcher.errors import ConfigurationError
+
+log = structlog.get_logger()
+
+Readiness = Callable[[], Awaitable[list[str]]]
+Refresh = Callable[[], Awaitable[None]]
+
+
+class OpsServer:
+    """Serves health and metrics. ``readiness`` says why not; ``refresh`` brings gauges up to date."""
+
+    def __init__(self, registry: CollectorRegistry, readiness: Readiness, refresh: Refresh) -> None:
+        self._registry = registry
+        self._readiness = readiness
+        self._refresh = refresh
+        self._runner: web.AppRunner | None = None
+        self.url = ""
+
+    async def start(self, host: str, port: int) -> None:
+        """Listen; port 0 picks a free one.
+
+        Raises:
+            ConfigurationError: the address cannot be listened on.
+        """
+        app = web.Application()
+        app.router.add_get("/", _index)
+        app.router.add_get("/livez", _alive)
+        app.router.add_get("/readyz", self._ready)
+        app.router.add_get("/metrics", self._metrics)
+        self._runner = web.AppRunner(app, access_log=None)
+        await self._runner.setup()
+        site = web.TCPSite(self._runner, host, port)
+        try:
+            await site.start()
+        except OSError as error:
+            await self._runner.cleanup()
+            raise ConfigurationError(
+                [
+                    f"WATCHER_HTTP__PORT: cannot listen on {host}:{port} ({error.strerror}); "
+                    "stop what uses it, choose another port, or 0 to have one picked"
+                ]
+            ) from error
+        bound = self._runner.addresses[0]
+        shown = f"[{bound[0]}]" if ":" in bound[0] else bound[0]
+        self.url = f"http://{shown}:{bound[1]}"
+        log.info("http.listening", url=self.url)
+
+    async def stop(self) -> None:
+        """Stop listening."""
+        if self._runner is not None:
+            await self._runner.cleanup()
+
+    async def _ready(self, _: web.Request) -> web.Response:
+        reasons = await self._readiness()
+        return web.json_response({"ready": not reasons, "reasons": reasons}, status=503 if reasons else 200)
+
+    async def _metrics(self, _: web.Request) -> web.Response:
+        await self._refresh()
+        return web.Response(
+            body=generate_latest(self._registry), headers={"content-type": CONTENT_TYPE_LATEST}
+        )
+
+
+async def _alive(_: web.Request) -> web.Response:
+    return web.json_response({"alive": True})
+
+
+async def _index(_: web.Request) -> web.Response:
+    return web.json_response({"ocr-watcher": __version__, "paths": ["/livez", "/readyz", "/metrics"]})

@@ -1,0 +1,32 @@
+"""What a person may set: typed, bounded, read from four places and refused with lines that say the mending.
+
+``sections`` holds the groups of settings, ``endpoint`` a webhook's; ``values`` checks single values;
+``sources`` reads the environment and the files; ``load`` joins them; ``faults`` words what is wrong.
+"""
+
+from watcher.settings.endpoint import RETRY_SCHEDULE, Endpoint
+from watcher.settings.load import load_settings
+from watcher.settings.sections import (
+    AlertsSettings,
+    EventsSettings,
+    HttpSettings,
+    LogSettings,
+    MoniteSettings,
+    PollSettings,
+    RedisSettings,
+    Settings,
+)
+
+__all__ = [
+    "RETRY_SCHEDULE",
+    "AlertsSettings",
+    "Endpoint",
+    "EventsSettings",
+    "HttpSettings",
+    "LogSettings",
+    "MoniteSettings",
+    "PollSettings",
+    "RedisSettings",
+    "Settings",
+    "load_settings",
+]

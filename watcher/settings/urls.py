@@ -1,0 +1,111 @@
+"""Checks of URLs. Pure; no message shows more of a URL than its scheme, since the rest may hold secrets."""
+
+from __future__ import annotations
+
+import re
+from typing import Final
+from urllib.parse import SplitResult, parse_qsl, unquote, urlsplit
+
+from pydantic import SecretStr
+
+_REDIS_FORMS: Final = "give redis://host:6379/0, rediss://host:6379/0 or unix:///path/to/socket"
+_REDIS_OPTIONS: Final = {
+    "db",
+    "username",
+    "password",
+    "client_name",
+    "ssl_ca_certs",
+    "ssl_certfile",
+    "ssl_keyfile",
+    "ssl_cert_reqs",
+    "ssl_check_hostname",
+}
+"""Any other option in the URL would override how the store itself sets up its connections."""
+
+
+def api_root(value: str) -> str:
+    """The root of an HTTP API, without a slash at its end."""
+    url = _http(value)
+    if url.query or "?" in value:
+        raise ValueError(
+            "carries a query; give the root of the API, such as https://api.sandbox.monite.com/v1"
+        )
+    return value.rstrip("/")
+
+
+def webhook_url(value: str) -> str:
+    """Where webhooks are sent."""
+    _http(value)
+    return value
+
+
+def _http(value: str) -> SplitResult:
+    url = _split(value)
+    if url.scheme not in ("http", "https"):
+        raise ValueError("does not begin with https:// or http://; give the whole URL")
+    if not url.hostname:
+        raise ValueError("names no host; give the whole URL, such as https://example.com/path")
+    if "@" in url.netloc:
+        raise ValueError("carries credentials; take them out, since URLs end up in logs")
+    if "#" in value:
+        raise ValueError("carries a fragment (#...), which is never sent; take it out")
+    return url
+
+
+def redis_url(value: SecretStr) -> SecretStr:
+    """Where a Redis or Valkey server listens: ``redis://``, ``rediss://`` (TLS) or ``unix://``."""
+    url = _split(value.get_secret_value())
+    if url.scheme.startswith(("redis+", "rediss+")):
+        raise ValueError(f"Sentinel and Cluster are not supported by this version; {_REDIS_FORMS}")
+    if url.scheme not in ("redis", "rediss", "unix"):
+        raise ValueError(f"is not the URL of a Redis server; {_REDIS_FORMS}")
+    if url.scheme == "unix":
+        if not url.path.startswith("/") or url.path == "/" or url.netloc.rpartition("@")[2]:
+            raise ValueError(f"names no socket; {_REDIS_FORMS}")
+    elif not url.hostname:
+        raise ValueError(f"names no host; {_REDIS_FORMS}")
+    elif not re.fullmatch(r"(/\d*)?", url.path):
+        raise ValueError(f"names a database that is not a number; {_REDIS_FORMS}")
+    for option, given in parse_qsl(url.query, keep_blank_values=True):
+        if option not in _REDIS_OPTIONS:
+            raise ValueError(
+                f"carries an option that is not allowed; allowed are {', '.join(sorted(_REDIS_OPTIONS))}"
+            )
+        if option == "db" and not given.isdecimal():
+            raise ValueError(f"names a database that is not a number; {_REDIS_FORMS}")
+    return value
+
+
+def notification_url(value: SecretStr) -> SecretStr:
+    """A URL that Apprise may know; only its form is looked at here."""
+    if not re.match(r"[A-Za-z][\w+.-]*://\S", value.get_secret_value().strip()):
+        raise ValueError(
+            "is not an Apprise URL; give scheme://..., such as mailtos://user:password@example.com"
+        )
+    return SecretStr(value.get_secret_value().strip())
+
+
+def passwords(url: str) -> set[str]:
+    """The password that a URL carries, as it is written there and as it is meant."""
+    try:
+        parts = urlsplit(url)
+    except ValueError:
+        return set()
+    inside = [parts.password, *(given for option, given in parse_qsl(parts.query) if option == "password")]
+    return {form for word in inside if word for form in (word, unquote(word))}
+
+
+def _split(value: str) -> SplitResult:
+    # urlsplit would silently take line breaks and tabs out.
+    if not value or re.search(r"[\s\x00-\x1f\x7f]", value):
+        raise ValueError("is empty or holds white space; give the bare URL")
+    try:
+        url = urlsplit(value)
+        port = url.port
+    except ValueError:
+        raise ValueError(
+            "has a host or a port that cannot be read; give a host, and a port from 1 to 65535"
+        ) from None
+    if port == 0:
+        raise ValueError("has port 0; give a port from 1 to 65535")
+    return url

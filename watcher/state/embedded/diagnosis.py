@@ -1,0 +1,50 @@
+"""What a server that would not start was trying to say."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Final
+
+_DAMAGED: Final = re.compile(
+    r"(?P<aof>Bad file format reading the append only file (?P<name>\S+):)"
+    r"|FATAL AOF MANIFEST FILE ERROR"
+    r"|Short read or OOM loading DB|Internal error in RDB reading|Wrong RDB checksum|Can't handle RDB format"
+    r"|Error reading the RDB base file|Unable to obtain the AOF file|The AOF file \S+ doesn't exist"
+)
+_LINE_HEAD: Final = re.compile(r"^\d+:\w+ .*? [#*.-] ")
+_KEPT: Final = "Nothing in it was changed"
+
+
+def explain(log: str, *, port: int | None, checker: Path, append_only: Path) -> str:
+    """One line on why the server ended, and how to mend it.
+
+    ``log`` is what it wrote since its start. ``checker`` is the server's program under the name that makes it
+    examine an append-only file, and ``append_only`` the directory of those files.
+    """
+    damage = _DAMAGED.search(log)
+    if damage and damage["aof"]:
+        # Given the manifest instead, the checker of Valkey 9.1 takes a sound base file for a damaged one.
+        file = append_only / damage["name"]
+        return (
+            f"the embedded store's file {file} is damaged and was not loaded. {_KEPT}: copy {append_only}, "
+            f"then cut the file off where the damage begins, with: {checker} --fix {file}"
+        )
+    if damage:
+        return (
+            f"the embedded store's files in {append_only} are damaged and were not loaded ({damage[0]}). "
+            f"{_KEPT}: bring that directory back from a backup, or move it away to begin anew"
+        )
+    if "No space left on device" in log:
+        return f"the disk that holds {append_only.parent} is full: make room or move WATCHER_REDIS__DATA_DIR"
+    if "Address already in use" in log:
+        return f"the embedded store's port {port} on the loopback address is in use: choose another"
+    return (
+        f"the embedded server did not start ({_last_line(log)}): see {append_only.parent}/valkey.log, or set "
+        "WATCHER_REDIS__URL to a server of your own"
+    )
+
+
+def _last_line(log: str) -> str:
+    lines = [line.strip() for line in log.splitlines() if line.strip()]
+    return _LINE_HEAD.sub("", lines[-1]) if lines else "it said nothing"

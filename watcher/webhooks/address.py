@@ -1,0 +1,76 @@
+"""Which addresses a webhook may be sent to. Pure; it judges the very address that is about to be dialled."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from ipaddress import IPv4Address, IPv6Address, IPv6Network, ip_address, ip_network
+from typing import Final, Literal
+
+Network = Literal["any", "public"]
+
+_NEVER: Final = tuple(
+    ip_network(network)
+    for network in (
+        "169.254.0.0/16",  # link-local; 169.254.169.254 hands out cloud credentials
+        "fe80::/10",  # link-local
+        "fd00:ec2::254/128",  # AWS metadata
+        "fd20:ce::254/128",  # Google Cloud metadata
+        "100.100.100.200/32",  # Alibaba Cloud metadata
+        "168.63.129.16/32",  # Azure's platform channel
+        "192.0.0.192/32",  # Oracle Cloud metadata
+    )
+)
+_NOT_PUBLIC: Final = tuple(
+    IPv6Network(network)
+    for network in (
+        "::ffff:0:0/96",  # IPv4-mapped
+        "64:ff9b::/96",  # NAT64
+        "64:ff9b:1::/48",  # NAT64 within one network
+        "2001::/32",  # Teredo
+        "2002::/16",  # 6to4
+        "2001:db8::/32",  # documentation
+        "3fff::/20",  # documentation
+        "5f00::/16",  # segment routing
+        "fec0::/10",  # site-local, of old
+    )
+)
+"""What ``ipaddress`` calls global, or did in some version, though it leads back into a network or nowhere."""
+
+_NAT64: Final = (IPv6Network("64:ff9b::/96"), IPv6Network("64:ff9b:1::/48"))
+_IPV4_COMPATIBLE: Final = IPv6Network("::/96")
+
+
+def is_allowed(address: str, network: Network) -> bool:
+    """Whether a connection may go there.
+
+    Link-local addresses and those of cloud metadata services are refused always, also inside an IPv6 address
+    that stands for an IPv4 one. ``public`` refuses every address that is not global unicast, and all that
+    only stand for another. What is not an IP address is refused.
+    """
+    try:
+        ip = ip_address(address)
+    except ValueError:
+        return False
+    if any(form in refused for form in _forms(ip) for refused in _NEVER):
+        return False
+    return network == "any" or _is_public(ip)
+
+
+def _forms(ip: IPv4Address | IPv6Address) -> Iterator[IPv4Address | IPv6Address]:
+    """The address, and the IPv4 address that it leads to, if it only stands for one."""
+    if isinstance(ip, IPv4Address):
+        yield ip
+        return
+    yield IPv6Address(int(ip))  # without a zone, which no network would contain
+    if ip.ipv4_mapped is not None:
+        yield ip.ipv4_mapped
+    if ip.sixtofour is not None:
+        yield ip.sixtofour
+    if ip in _IPV4_COMPATIBLE or any(ip in network for network in _NAT64):
+        yield IPv4Address(int(ip) & 0xFFFF_FFFF)
+
+
+def _is_public(ip: IPv4Address | IPv6Address) -> bool:
+    local = ip.is_private or ip.is_loopback or ip.is_link_local or ip.is_unspecified
+    special = local or ip.is_multicast or ip.is_reserved
+    return ip.is_global and not special and not any(ip in network for network in _NOT_PUBLIC)

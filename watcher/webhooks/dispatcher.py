@@ -1,0 +1,127 @@
+"""Reads the events and makes deliveries of them."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import Final
+
+import structlog
+from redis.exceptions import RedisError
+
+from watcher.clock import Clock
+from watcher.events.envelope import EventFormatError
+from watcher.settings import Endpoint
+from watcher.webhooks.group import Accepted, Entry, EventGroup, GroupLost
+from watcher.webhooks.outage import Outage
+from watcher.webhooks.routing import Routed, parse, route
+
+_BATCH: Final = 256
+_BLOCK_MS: Final = 1000
+_LEAVE_SECONDS: Final = 2.0
+
+TAKE_OVER_AFTER: Final = 10.0
+"""Seconds after which entries of a consumer that said nothing are taken over; accepting a batch takes a few
+milliseconds. Should the other one still live, acceptance is decided in the store, and only one gets it."""
+_TAKE_OVER_EVERY: Final = 5.0
+
+_log = structlog.get_logger()
+
+
+@dataclass(frozen=True, slots=True)
+class Dispatched:
+    """What one turn did. ``read`` counts entries, ``accepted`` those that this process accepted first."""
+
+    read: int
+    accepted: int
+    deliveries: int
+
+
+class Dispatcher:
+    """Fans events out to the endpoints. Any number may run: each entry is accepted by exactly one.
+
+    ``wake`` is called with an endpoint's position whenever it got deliveries.
+    """
+
+    def __init__(
+        self,
+        group: EventGroup,
+        endpoints: Sequence[Endpoint],
+        *,
+        clock: Clock,
+        outage: Outage,
+        wake: Callable[[int], None],
+        take_over_after: float = TAKE_OVER_AFTER,
+    ) -> None:
+        self._group = group
+        self._endpoints = endpoints
+        self._clock = clock
+        self._outage = outage
+        self._wake = wake
+        self._idle_ms = int(take_over_after * 1000)
+        self._take_over_at = clock.monotonic()
+
+    async def run(self) -> None:
+        """Dispatch until cancelled; what was read by then is accepted before it ends."""
+        try:
+            await self._start()
+            while True:
+                try:
+                    await self._outage.through("dispatch", self.run_once)
+                except GroupLost:
+                    _log.warning("webhooks.group_lost")
+                    await self._start()
+        finally:
+            # A cancelled read may have been given entries already.
+            with suppress(RedisError, GroupLost, TimeoutError):
+                async with asyncio.timeout(_LEAVE_SECONDS):
+                    await self.accept_pending()
+
+    async def run_once(self) -> Dispatched:
+        """Accept what is new, after at most a second, and what others have left lying, now and then.
+
+        Raises:
+            GroupLost: the group has to be made again.
+            redis.RedisError: the store is in trouble; nothing is lost.
+        """
+        left = Dispatched(0, 0, 0)
+        if self._clock.monotonic() >= self._take_over_at:
+            left = await self._dispatch(await self._group.take_over(idle_ms=self._idle_ms, count=_BATCH))
+            if left.read < _BATCH:
+                self._take_over_at = self._clock.monotonic() + _TAKE_OVER_EVERY
+        new = await self._dispatch(await self._group.read(count=_BATCH, block_ms=_BLOCK_MS))
+        return Dispatched(
+            left.read + new.read, left.accepted + new.accepted, left.deliveries + new.deliveries
+        )
+
+    async def accept_pending(self) -> None:
+        """Accept what this consumer was given and has not accepted."""
+        while (await self._dispatch(await self._group.pending(count=_BATCH))).read == _BATCH:
+            pass
+
+    async def _start(self) -> None:
+        start = await self._outage.through("join", self._group.join)
+        if start is not None:
+            _log.info("webhooks.group_created", after=start)
+        with suppress(GroupLost):  # then the first read says so too
+            await self._outage.through("pending", self.accept_pending)
+
+    async def _dispatch(self, entries: Sequence[Entry]) -> Dispatched:
+        if not entries:
+            return Dispatched(0, 0, 0)
+        routed = [self._route(entry_id, fields) for entry_id, fields in entries]
+        accepted: Accepted = await self._group.accept(routed, self._endpoints, now=self._clock.time())
+        for position in {position for one in routed for position in one.endpoints}:
+            self._wake(position)
+        return Dispatched(len(entries), accepted.entries, accepted.deliveries)
+
+    def _route(self, entry_id: str, fields: dict[bytes, bytes]) -> Routed:
+        try:
+            event, _ = parse(fields)
+            return route(entry_id, event, self._endpoints)
+        except EventFormatError as error:
+            # Accepted for nobody, so that it is said once and does not come again.
+            _log.warning("webhooks.entry_ignored", entry_id=entry_id, why=str(error))
+            return Routed(entry_id, ())

@@ -1,0 +1,123 @@
+"""The consumer group that turns the stream of events into deliveries."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Final, NoReturn
+
+from redis.asyncio import Redis
+from redis.exceptions import ResponseError
+
+from watcher.settings import Endpoint
+from watcher.state.keys import Keys
+from watcher.state.lua import script
+from watcher.webhooks.routing import Routed
+
+GROUP: Final = "webhooks"
+
+_FORGET_AFTER_MS: Final = 86_400_000
+_PACKAGE: Final = "watcher.webhooks"
+
+Entry = tuple[str, dict[bytes, bytes]]
+"""A stream entry: its id and its fields, which are empty when it has been deleted since."""
+
+
+class GroupLost(Exception):  # noqa: N818 - a state of the server, not a fault of the caller
+    """The server does not know the group (any more): ``join`` makes it again."""
+
+
+@dataclass(frozen=True, slots=True)
+class Accepted:
+    """How many entries became how many deliveries."""
+
+    entries: int
+    deliveries: int
+
+
+class EventGroup:
+    """This process's part in the group, under the name ``consumer``."""
+
+    def __init__(self, redis: Redis, keys: Keys, consumer: str) -> None:
+        self._redis = redis
+        self._keys = keys
+        self._consumer = consumer
+        self._join = redis.register_script(script(_PACKAGE, "join"))
+        self._accept = redis.register_script(script(_PACKAGE, "accept"))
+
+    async def join(self) -> str | None:
+        """Make sure that there is a group. Returns the id after which it begins if it had to be made."""
+        keys = [self._keys.events, self._keys.cursor(GROUP)]
+        state, start = await self._join(keys=keys, args=[GROUP, _FORGET_AFTER_MS])
+        return start.decode() if state == b"created" else None
+
+    async def read(self, *, count: int, block_ms: int) -> list[Entry]:
+        """New entries, waiting for the first up to ``block_ms``.
+
+        Raises:
+            GroupLost: see there.
+        """
+        return await self._read(">", count, block_ms)
+
+    async def pending(self, *, count: int) -> list[Entry]:
+        """Entries that were given to this consumer and not acknowledged: left over from before a restart.
+
+        Raises:
+            GroupLost: see there.
+        """
+        return await self._read("0", count, None)
+
+    async def _read(self, start: str, count: int, block_ms: int | None) -> list[Entry]:
+        streams: Any = {self._keys.events: start}
+        try:
+            answer = await self._redis.xreadgroup(GROUP, self._consumer, streams, count=count, block=block_ms)
+        except ResponseError as error:
+            _lost(error)
+        return _entries(answer)
+
+    async def take_over(self, *, idle_ms: int, count: int) -> list[Entry]:
+        """Entries that some consumer was given so long ago and has not acknowledged; they are this one's now.
+
+        Raises:
+            GroupLost: see there.
+        """
+        try:
+            answer: Any = await self._redis.xautoclaim(
+                self._keys.events, GROUP, self._consumer, min_idle_time=idle_ms, count=count
+            )
+        except ResponseError as error:
+            _lost(error)
+        return [(entry_id.decode(), fields) for entry_id, fields in answer[1]]
+
+    async def accept(
+        self, routed: Sequence[Routed], endpoints: Sequence[Endpoint], *, now: float
+    ) -> Accepted:
+        """Acknowledge entries and make deliveries of them, in one atomic step. ``now`` is in unix seconds."""
+        used = sorted({position for one in routed for position in one.endpoints})
+        number = {position: str(index) for index, position in enumerate(used, start=1)}
+        keys = [self._keys.events, self._keys.cursor(GROUP), self._keys.endpoints]
+        arguments: list[str | int] = [GROUP, int(now * 1000), len(used)]
+        for position in used:
+            endpoint = endpoints[position]
+            keys += [self._keys.due(endpoint.name), self._keys.waiting(endpoint.name)]
+            arguments += [endpoint.name, int(endpoint.retry_schedule[0] * 1000)]
+        for one in routed:
+            arguments += [one.entry_id, ",".join(number[position] for position in one.endpoints)]
+        return Accepted(*await self._accept(keys=keys, args=arguments))
+
+
+def _lost(error: ResponseError) -> NoReturn:
+    if str(error).startswith("NOGROUP"):
+        raise GroupLost from error
+    raise error
+
+
+def _entries(answer: Any) -> list[Entry]:
+    """The entries of a read of one stream, in whichever shape the protocol version gives it."""
+    if isinstance(answer, dict):  # RESP3
+        chunks = [chunk for stream in answer.values() for chunk in stream]
+        # The client's older shape wraps the entries in one more list.
+        chunks = chunks[0] if chunks and isinstance(chunks[0], list) else chunks
+    else:
+        chunks = [entry for _, entries in answer for entry in entries]
+    return [(entry_id.decode(), fields) for entry_id, fields in chunks]

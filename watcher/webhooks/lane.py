@@ -1,0 +1,153 @@
+"""One endpoint's deliveries, from the claim to the settlement, apart from every other endpoint's."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Final
+
+from watcher.clock import Clock
+from watcher.webhooks.courier import Courier
+from watcher.webhooks.outage import Outage
+from watcher.webhooks.pace import Ahead, TokenBucket
+from watcher.webhooks.queue import Claim, Claims, DeliveryQueue, GiveBack, Settlement
+from watcher.webhooks.settler import Settler
+
+_IDLE_SECONDS: Final = 0.5
+"""Longest wait between two looks: another replica may have accepted deliveries for this lane."""
+
+_SHORTEST_SECONDS: Final = 0.001
+"""Shortest wait between two looks that find nothing: the store counts in milliseconds."""
+
+
+class Lane:
+    """Delivers to one endpoint, ``concurrency`` at once, at most ``rate`` a second (None: not limited)."""
+
+    def __init__(
+        self,
+        name: str,
+        queue: DeliveryQueue,
+        courier: Courier,
+        *,
+        concurrency: int,
+        rate: float | None,
+        clock: Clock,
+        outage: Outage,
+    ) -> None:
+        self._name = name
+        self._queue = queue
+        self._courier = courier
+        self._concurrency = concurrency
+        self._clock = clock
+        self._outage = outage
+        self._settler = Settler(name, queue, outage)
+        self._bucket = None if rate is None else TokenBucket(rate)
+        self._ahead = Ahead(clock.monotonic())
+        self._ready: asyncio.Queue[Claim | None] = asyncio.Queue()
+        self._low = 0
+        self._idle = concurrency
+        self._news = asyncio.Event()
+        self._room = asyncio.Event()
+        self._stopping = False
+
+    def wake(self) -> None:
+        """Look at once whether something is due."""
+        self._news.set()
+
+    def stop(self) -> None:
+        """Claim no more, give back what has not been begun, and let ``run`` end when the rest is done."""
+        self._stopping = True
+        self._news.set()
+        self._room.set()
+
+    async def run(self) -> None:
+        """Deliver until stopped. Cancelled, it gives back what is under way."""
+        try:
+            async with asyncio.TaskGroup() as group:
+                group.create_task(self._settler.run(), name=f"settle {self._name}")
+                group.create_task(self._work(), name=f"work {self._name}")
+        finally:
+            self._give_back_ready()
+            await self._settler.drain()
+
+    async def _work(self) -> None:
+        async with asyncio.TaskGroup() as group:
+            group.create_task(self._supply(), name=f"claim {self._name}")
+            for number in range(self._concurrency):
+                group.create_task(self._deliver(), name=f"deliver {self._name} {number}")
+        self._settler.close()
+
+    async def _supply(self) -> None:
+        """Keep the workers supplied with claims."""
+        while not self._stopping:
+            most = self._wanted()
+            if most < 1:
+                self._room.clear()
+                await self._wait(self._room, None if self._bucket is None else self._bucket.wait())
+                continue
+            # Before the look, so that news that come meanwhile are not missed.
+            self._news.clear()
+            found = await self._claim(most)
+            if len(found.claims) < most:
+                until = _IDLE_SECONDS if found.next_due is None else found.next_due - self._clock.time()
+                await self._wait(self._news, min(max(until, _SHORTEST_SECONDS), _IDLE_SECONDS))
+        self._give_back_ready()
+        for _ in range(self._concurrency):
+            self._ready.put_nowait(None)
+
+    def _wanted(self) -> int:
+        """How many to claim now. Few at a time only while few are wanted at all."""
+        now = self._clock.monotonic()
+        if self._bucket is not None:
+            return min(self._idle - self._ready.qsize(), self._bucket.available(now))
+        target = max(self._idle, self._ahead.size(now))
+        self._low = target // 2
+        return target - self._ready.qsize() if self._ready.qsize() <= self._low else 0
+
+    async def _claim(self, most: int) -> Claims:
+        async def step() -> Claims:
+            seconds = self._courier.claim_seconds
+            return await self._queue.claim(now=self._clock.time(), seconds=seconds, most=most)
+
+        found = await self._outage.through(f"claim {self._name}", step)
+        for claim in found.claims:
+            self._ready.put_nowait(claim)
+        if self._bucket is not None:
+            self._bucket.take(len(found.claims))
+        return found
+
+    async def _wait(self, event: asyncio.Event, seconds: float | None) -> None:
+        """Wait for the event, or so many seconds."""
+
+        async def ring(seconds: float) -> None:
+            await self._clock.sleep(seconds)
+            event.set()
+
+        timer = None if seconds is None else asyncio.create_task(ring(seconds), name=f"timer {self._name}")
+        try:
+            await event.wait()
+        finally:
+            if timer is not None:
+                timer.cancel()
+
+    async def _deliver(self) -> None:
+        """Deliver one claim after the other."""
+        while True:
+            if self._ready.qsize() <= self._low:
+                self._room.set()
+            claim = await self._ready.get()
+            if claim is None:
+                return
+            self._idle -= 1
+            self._ahead.sent()
+            settlement = Settlement(claim, GiveBack())  # what a cancellation leaves
+            try:
+                settlement = await self._courier.deliver(claim)
+            finally:
+                self._idle += 1
+                self._settler.add(settlement)
+
+    def _give_back_ready(self) -> None:
+        while not self._ready.empty():
+            claim = self._ready.get_nowait()
+            if claim is not None:
+                self._settler.add(Settlement(claim, GiveBack()))

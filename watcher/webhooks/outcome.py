@@ -1,0 +1,127 @@
+"""What an attempt gave, and what follows from it. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from http import HTTPStatus
+from typing import assert_never
+
+from watcher.webhooks.retry import next_attempt, retry_after_seconds
+
+
+class Reason(StrEnum):
+    """Why an attempt ended as it did. A closed set, so that it can be a metric's label."""
+
+    SUCCESS = "success"
+    HTTP_3XX = "http_3xx"
+    HTTP_408 = "http_408"
+    HTTP_410 = "http_410"
+    HTTP_429 = "http_429"
+    HTTP_4XX = "http_4xx"
+    HTTP_5XX = "http_5xx"
+    HTTP_OTHER = "http_other"
+    DNS = "dns"
+    ADDRESS_REFUSED = "address_refused"
+    CONNECT = "connect"
+    TLS = "tls"
+    TIMEOUT = "timeout"
+    RESET = "reset"
+    PROTOCOL = "protocol"
+    INTERNAL = "internal"
+    EVENT_GONE = "event_gone"
+    EVENT_MALFORMED = "event_malformed"
+
+
+@dataclass(frozen=True, slots=True)
+class Attempt:
+    """One request to an endpoint.
+
+    ``status`` is None where no answer came. ``retry_after`` is the header as it came. ``answer`` is the
+    beginning of the answer's body; it may hold personal data and goes into a dead letter only. ``seconds``
+    is how long the attempt took.
+    """
+
+    reason: Reason
+    seconds: float = 0.0
+    status: int | None = None
+    retry_after: str | None = None
+    answer: bytes = b""
+
+
+@dataclass(frozen=True, slots=True)
+class Delivered:
+    """The endpoint has the event."""
+
+
+@dataclass(frozen=True, slots=True)
+class Retry:
+    """Another attempt is due at ``at`` (unix seconds)."""
+
+    at: float
+
+
+@dataclass(frozen=True, slots=True)
+class Dead:
+    """No further attempt; the event goes to the dead letters."""
+
+
+Outcome = Delivered | Retry | Dead
+
+
+def reason_of(status: int) -> Reason:
+    """The reason that an answer's status stands for. Only 2xx is a success; redirects are not followed."""
+    match status:
+        case HTTPStatus.REQUEST_TIMEOUT:
+            return Reason.HTTP_408
+        case HTTPStatus.GONE:
+            return Reason.HTTP_410
+        case HTTPStatus.TOO_MANY_REQUESTS:
+            return Reason.HTTP_429
+    match status // 100:
+        case 2:
+            return Reason.SUCCESS
+        case 3:
+            return Reason.HTTP_3XX
+        case 4:
+            return Reason.HTTP_4XX
+        case 5:
+            return Reason.HTTP_5XX
+        case _:
+            return Reason.HTTP_OTHER
+
+
+def decide(attempt: Attempt, *, made: int, schedule: Sequence[float], now: float, jitter: float) -> Outcome:
+    """What follows from an attempt, the last of ``made``. ``now`` is in unix seconds, ``jitter`` from 0 to 1.
+
+    Whatever failed is tried again by the schedule, since most of what looks final (a 404 amid a deployment,
+    a name that does not resolve) passes; only an event that is not there can never be sent.
+    """
+    match attempt.reason:
+        case Reason.SUCCESS:
+            return Delivered()
+        case Reason.EVENT_GONE | Reason.EVENT_MALFORMED:
+            return Dead()
+        case (
+            Reason.HTTP_3XX
+            | Reason.HTTP_408
+            | Reason.HTTP_410
+            | Reason.HTTP_429
+            | Reason.HTTP_4XX
+            | Reason.HTTP_5XX
+            | Reason.HTTP_OTHER
+            | Reason.DNS
+            | Reason.ADDRESS_REFUSED
+            | Reason.CONNECT
+            | Reason.TLS
+            | Reason.TIMEOUT
+            | Reason.RESET
+            | Reason.PROTOCOL
+            | Reason.INTERNAL
+        ):
+            wait = retry_after_seconds(attempt.retry_after, now=now)
+            at = next_attempt(schedule, made=made, now=now, jitter=jitter, retry_after=wait)
+            return Dead() if at is None else Retry(at)
+        case _:
+            assert_never(attempt.reason)

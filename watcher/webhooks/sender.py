@@ -1,0 +1,201 @@
+"""One attempt at one endpoint, over HTTP.
+
+Each endpoint has a sender of its own, with its own connections and resolver, so that none can take them from
+another. Nothing is raised but cancellation: whatever goes wrong is the attempt's reason.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import ssl
+from collections.abc import Mapping
+from functools import partial
+from typing import Final, Protocol
+
+import aiohttp
+import structlog
+from aiohappyeyeballs import AddrInfoType
+from yarl import URL
+
+from watcher import __version__
+from watcher.clock import Clock
+from watcher.errors import ConfigurationError
+from watcher.settings import Endpoint
+from watcher.webhooks.address import Network, is_allowed
+from watcher.webhooks.outcome import Attempt, Reason, reason_of
+from watcher.webhooks.resolver import LaneResolver
+
+_ANSWER_BOUND: Final = 64 * 1024
+"""Bytes of an answer that are read, so that the connection can be used again; a longer answer costs it."""
+_ANSWER_KEPT: Final = 1024
+
+_KEEP_ALIVE: Final = 4.0
+"""Seconds an idle connection is kept: less than the 5 s after which Node, Apache and uvicorn close theirs.
+
+A request on a connection that the other side is closing fails, and nobody can tell whether it was read.
+"""
+
+_log = structlog.get_logger()
+
+
+class Sender(Protocol):
+    """Sends to one endpoint."""
+
+    async def send(self, body: bytes, headers: Mapping[str, str]) -> Attempt:
+        """POST a body once, with these headers besides the endpoint's own."""
+        ...
+
+    async def close(self) -> None:
+        """Close every connection."""
+        ...
+
+
+class AddressRefused(OSError):  # noqa: N818 - a refusal, said of an address
+    """The address is one that webhooks are not sent to."""
+
+
+class HttpSender:
+    """The real sender.
+
+    Raises:
+        ConfigurationError: from the constructor, where a certificate file cannot be used.
+    """
+
+    def __init__(self, endpoint: Endpoint, clock: Clock) -> None:
+        self._endpoint = endpoint
+        self._url = URL(endpoint.url)
+        self._tls = tls_context(endpoint)
+        self._clock = clock
+        self._resolver = LaneResolver(endpoint.name)
+        self._session: aiohttp.ClientSession | None = None
+
+    def _open(self) -> aiohttp.ClientSession:
+        endpoint = self._endpoint
+        self._session = aiohttp.ClientSession(
+            connector=aiohttp.TCPConnector(
+                limit=endpoint.concurrency,
+                resolver=self._resolver,
+                keepalive_timeout=_KEEP_ALIVE,
+                socket_factory=partial(_open_socket, endpoint.network),
+                ssl=self._tls,
+            ),
+            headers={name: value.get_secret_value() for name, value in endpoint.headers.items()}
+            | {"content-type": endpoint.content_type, "user-agent": f"ocr-watcher/{__version__}"},
+            skip_auto_headers=("accept-encoding",),
+            auto_decompress=False,  # a small answer could unpack to gigabytes
+            cookie_jar=aiohttp.DummyCookieJar(),
+            timeout=aiohttp.ClientTimeout(total=None),
+            trust_env=False,  # a proxy would make the check of the dialled address meaningless
+        )
+        return self._session
+
+    async def send(self, body: bytes, headers: Mapping[str, str]) -> Attempt:
+        """POST a body once, within the endpoint's timeout from the name's resolution to the answer's end."""
+        session = self._session or self._open()
+        started = self._clock.monotonic()
+        status = retry_after = None
+        answer = b""
+        try:
+            async with (
+                asyncio.timeout(self._endpoint.timeout),
+                session.post(self._url, data=body, headers=headers, allow_redirects=False) as response,
+            ):
+                status = response.status
+                retry_after = response.headers.get("retry-after")
+                answer = await _beginning(response)
+                reason = reason_of(status)
+        except Exception as error:
+            # All of them: a lane must outlive whatever happens here.
+            reason = _reason(error)
+            if reason is Reason.INTERNAL:
+                # The text might quote the request.
+                _log.error(
+                    "delivery.internal_error", endpoint=self._endpoint.name, error=type(error).__name__
+                )
+        return Attempt(reason, self._clock.monotonic() - started, status, retry_after, answer)
+
+    async def close(self) -> None:
+        """Close every connection."""
+        if self._session is not None:
+            await self._session.close()
+        await self._resolver.close()
+
+
+async def _beginning(response: aiohttp.ClientResponse) -> bytes:
+    """The first kilobyte of the answer, having read to its end where that is near."""
+    kept = b""
+    size = 0
+    while chunk := await response.content.readany():
+        size += len(chunk)
+        if len(kept) < _ANSWER_KEPT:
+            kept = (kept + chunk)[:_ANSWER_KEPT]
+        if size > _ANSWER_BOUND:
+            response.close()
+            break
+    return kept
+
+
+def tls_context(endpoint: Endpoint) -> ssl.SSLContext:
+    """What the endpoint's certificate is verified against, and what is shown to it.
+
+    Raises:
+        ConfigurationError: a certificate file cannot be used.
+    """
+    place = f"webhooks[{endpoint.name}]"
+    try:
+        context = ssl.create_default_context(cafile=endpoint.ca_file)
+    except OSError as error:
+        fault = (
+            f"{place}.ca_file: {endpoint.ca_file} holds no usable certificate; give the authority's PEM file"
+        )
+        raise ConfigurationError([fault]) from error
+    if endpoint.client_cert is not None:
+        try:
+            # An encrypted key would make OpenSSL ask for its password on the terminal: answer with none.
+            context.load_cert_chain(endpoint.client_cert, password="")
+        except OSError as error:
+            fault = (
+                f"{place}.client_cert: {endpoint.client_cert} is no certificate with its private key; "
+                "give one PEM file with both, the key without a password"
+            )
+            raise ConfigurationError([fault]) from error
+    return context
+
+
+def _open_socket(network: Network, address: AddrInfoType) -> socket.socket:
+    """A socket for the address that is about to be dialled; also one written in the URL itself comes here.
+
+    Raises:
+        AddressRefused: the endpoint's network policy forbids the address.
+    """
+    family, kind, protocol, _, socket_address = address
+    if not is_allowed(str(socket_address[0]), network):
+        # One text for all, so that a name of which every address is refused yields this very error.
+        raise AddressRefused("the network policy refuses this address")
+    return socket.socket(family=family, type=kind, proto=protocol)
+
+
+def _reason(error: Exception) -> Reason:
+    match error:  # from the particular to the general
+        case aiohttp.ClientConnectorDNSError():
+            return Reason.DNS
+        case aiohttp.ClientConnectorError(os_error=AddressRefused()):
+            return Reason.ADDRESS_REFUSED
+        case aiohttp.ClientSSLError():
+            return Reason.TLS
+        case aiohttp.ClientConnectorError():
+            return Reason.CONNECT
+        case TimeoutError():
+            return Reason.TIMEOUT
+        case (
+            aiohttp.ClientOSError(__cause__=ssl.SSLError())
+            | aiohttp.ClientPayloadError(__cause__=ssl.SSLError())
+        ):
+            return Reason.TLS
+        case aiohttp.ClientConnectionError() | ConnectionError():
+            return Reason.RESET
+        case aiohttp.ClientError():
+            return Reason.PROTOCOL
+        case _:
+            return Reason.INTERNAL

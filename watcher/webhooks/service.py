@@ -1,0 +1,128 @@
+"""Webhooks as a whole: one dispatcher, one lane for each endpoint."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Sequence
+
+import structlog
+from redis.asyncio import Redis
+
+from watcher.clock import Clock
+from watcher.metrics import Metrics
+from watcher.settings import Endpoint
+from watcher.state.keys import Keys
+from watcher.webhooks.courier import Courier
+from watcher.webhooks.dispatcher import TAKE_OVER_AFTER, Dispatcher
+from watcher.webhooks.group import EventGroup
+from watcher.webhooks.lane import Lane
+from watcher.webhooks.outage import Outage
+from watcher.webhooks.queue import DeliveryQueue
+from watcher.webhooks.sender import HttpSender, Sender
+from watcher.webhooks.stats import known_endpoints
+
+_log = structlog.get_logger()
+
+
+class Webhooks:
+    """Delivers the events of one shard to every endpoint. Any number of replicas may run.
+
+    It is of use without endpoints, too: it keeps the place in the stream from which an endpoint that is
+    configured later begins. ``consumer`` is this process's name, different from every other replica's.
+    ``jitter`` gives a fraction from 0 to 1, anew each time.
+
+    Raises:
+        ConfigurationError: from the constructor, where an endpoint's certificate file cannot be used.
+    """
+
+    def __init__(
+        self,
+        redis: Redis,
+        keys: Keys,
+        endpoints: Sequence[Endpoint],
+        *,
+        clock: Clock,
+        metrics: Metrics,
+        jitter: Callable[[], float],
+        consumer: str,
+        sender: Callable[[Endpoint, Clock], Sender] = HttpSender,
+        take_over_after: float = TAKE_OVER_AFTER,
+    ) -> None:
+        self._redis = redis
+        self._keys = keys
+        self._endpoints = endpoints
+        self._outage = Outage(clock)
+        self._senders = [sender(endpoint, clock) for endpoint in endpoints]
+        self._lanes = [
+            Lane(
+                endpoint.name,
+                DeliveryQueue(redis, keys, endpoint.name),
+                Courier(endpoint, one, clock=clock, jitter=jitter, metrics=metrics),
+                concurrency=endpoint.concurrency,
+                rate=endpoint.rate,
+                clock=clock,
+                outage=self._outage,
+            )
+            for endpoint, one in zip(endpoints, self._senders, strict=True)
+        ]
+        self._dispatcher = Dispatcher(
+            EventGroup(redis, keys, consumer),
+            endpoints,
+            clock=clock,
+            outage=self._outage,
+            wake=lambda position: self._lanes[position].wake(),
+            take_over_after=take_over_after,
+        )
+        self._running: asyncio.Task[None] | None = None
+        self._dispatching: asyncio.Task[None] | None = None
+
+    async def run(self) -> None:
+        """Deliver until ``stop``, or until cancelled; either way claims are given back."""
+        self._running = asyncio.create_task(self._run(), name="webhooks")
+        try:
+            await self._running
+        except asyncio.CancelledError:
+            this = asyncio.current_task()
+            if this is not None and this.cancelling():
+                raise
+            # Else it was `stop` that ended it.
+        finally:
+            self._running = None
+
+    async def stop(self, grace_seconds: float) -> None:
+        """Claim no more, and let the attempts under way end within the grace; the rest is given back.
+
+        When it returns, ``run`` has ended. If the store is away, it takes some seconds more than the grace.
+        """
+        running = self._running
+        if running is None:
+            return
+        for lane in self._lanes:
+            lane.stop()
+        if self._dispatching is not None:
+            self._dispatching.cancel()
+        await asyncio.wait({running}, timeout=grace_seconds)
+        running.cancel()
+        await asyncio.wait({running})
+
+    async def _run(self) -> None:
+        try:
+            async with asyncio.TaskGroup() as group:
+                self._dispatching = group.create_task(self._dispatcher.run(), name="webhooks dispatch")
+                for lane, endpoint in zip(self._lanes, self._endpoints, strict=True):
+                    group.create_task(lane.run(), name=f"webhooks lane {endpoint.name}")
+                group.create_task(self._tell_of_strangers(), name="webhooks strangers")
+        finally:
+            for sender in self._senders:
+                await sender.close()
+
+    async def _tell_of_strangers(self) -> None:
+        """Deliveries for an endpoint that is configured no longer keep their events on the stream: say so."""
+
+        async def look() -> None:
+            configured = {endpoint.name for endpoint in self._endpoints}
+            for name in sorted(await known_endpoints(self._redis, self._keys) - configured):
+                if waiting := await self._redis.zcard(self._keys.waiting(name)):
+                    _log.warning("webhooks.endpoint_not_configured", endpoint=name, waiting=waiting)
+
+        await self._outage.through("endpoints", look)

@@ -1,0 +1,67 @@
+"""Writes down what came of claims, many in one step."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Final
+
+import structlog
+from redis.exceptions import RedisError
+
+from watcher.webhooks.outage import Outage
+from watcher.webhooks.queue import DeliveryQueue, Settlement
+
+_DRAIN_SECONDS: Final = 2.0
+_MOST: Final = 500
+"""Settlements in one step; Lua unpacks and the server stands still for it, so it is bounded."""
+
+_log = structlog.get_logger()
+
+
+class Settler:
+    """Gathers settlements while a step is under way, and writes them with the next."""
+
+    def __init__(self, endpoint: str, queue: DeliveryQueue, outage: Outage) -> None:
+        self._endpoint = endpoint
+        self._queue = queue
+        self._outage = outage
+        self._open: list[Settlement] = []
+        self._news = asyncio.Event()
+        self._closed = False
+
+    def add(self, settlement: Settlement) -> None:
+        """Have a settlement written soon."""
+        self._open.append(settlement)
+        self._news.set()
+
+    def close(self) -> None:
+        """Let ``run`` end as soon as everything is written."""
+        self._closed = True
+        self._news.set()
+
+    async def run(self) -> None:
+        """Write settlements until closed. What is not written when it is cancelled is kept for ``drain``."""
+        while self._open or not self._closed:
+            await self._news.wait()
+            self._news.clear()
+            while self._open:
+                await self._outage.through(f"settle {self._endpoint}", self._write)
+
+    async def drain(self) -> None:
+        """Write what is left, if that is possible at once; else the claims end by themselves."""
+        try:
+            async with asyncio.timeout(_DRAIN_SECONDS):
+                while self._open:
+                    await self._write()
+        except (RedisError, TimeoutError) as error:
+            _log.warning(
+                "webhooks.claims_left",
+                endpoint=self._endpoint,
+                count=len(self._open),
+                error=type(error).__name__,
+            )
+
+    async def _write(self) -> None:
+        batch = self._open[:_MOST]
+        await self._queue.settle(batch)
+        del self._open[: len(batch)]

@@ -1,0 +1,41 @@
+"""Standard Webhooks 1.0 signatures. Pure."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import hmac
+from collections.abc import Sequence
+from typing import Final
+
+SECRET_PREFIX: Final = "whsec_"  # noqa: S105 - a prefix, no secret
+
+
+def signing_key(secret: str) -> bytes:
+    """The key that a ``whsec_…`` secret stands for: base64, padded or not, after the prefix.
+
+    Raises:
+        ValueError: it has another prefix, is not base64 or is empty. The message does not show it.
+    """
+    encoded = secret.removeprefix(SECRET_PREFIX)
+    if encoded == secret:
+        raise ValueError("a signing secret does not begin with whsec_")
+    try:
+        key = base64.b64decode(encoded + "=" * (-len(encoded) % 4), validate=True)
+    except ValueError:
+        raise ValueError("a signing secret is not base64 after whsec_") from None
+    if not key:
+        raise ValueError("a signing secret is empty after whsec_")
+    return key
+
+
+def signature(keys: Sequence[bytes], message_id: str, timestamp: int, body: bytes) -> str:
+    """Value of ``webhook-signature``: one ``v1,<base64>`` for each key, in their order, separated by spaces.
+
+    ``timestamp`` is in unix seconds. Source: Standard Webhooks 1.0, "Signature scheme": HMAC-SHA256 of
+    ``id.timestamp.body``; a receiver accepts when any of the signatures is right, so keys can be rotated.
+    """
+    content = b"%b.%d.%b" % (message_id.encode(), timestamp, body)
+    return " ".join(
+        "v1," + base64.b64encode(hmac.digest(key, content, hashlib.sha256)).decode() for key in keys
+    )

@@ -1,0 +1,93 @@
+"""How deliveries stand, read from the store: for gauges, for people, and for whoever trims the stream."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from redis.asyncio import Redis
+
+from watcher.metrics import Metrics
+from watcher.state.keys import Keys
+from watcher.state.lua import script
+from watcher.webhooks.group import GROUP
+
+
+@dataclass(frozen=True, slots=True)
+class LaneStats:
+    """An endpoint's deliveries. ``oldest_undelivered_seconds`` is 0 where none waits."""
+
+    depth: int = 0
+    oldest_undelivered_seconds: float = 0.0
+    dead_letters: int = 0
+
+
+async def lane_stats(redis: Redis, keys: Keys, endpoint: str) -> LaneStats:
+    """An endpoint's deliveries in one shard.
+
+    Raises:
+        redis.RedisError: the store is in trouble.
+    """
+    read = redis.register_script(script("watcher.webhooks", "stats"))
+    depth, oldest, dead = await read(keys=[keys.waiting(endpoint), keys.dead(endpoint)])
+    return LaneStats(depth, max(0.0, float(oldest) / 1000) if oldest else 0.0, dead)
+
+
+async def all_stats(redis: Redis, shards: Iterable[Keys], endpoints: Iterable[str]) -> dict[str, LaneStats]:
+    """The deliveries of these endpoints, and of all others that ever had one, over several shards.
+
+    Raises:
+        redis.RedisError: the store is in trouble.
+    """
+    configured = set(endpoints)
+    total: dict[str, LaneStats] = dict.fromkeys(sorted(configured), LaneStats())
+    for keys in shards:
+        for name in sorted(configured | await known_endpoints(redis, keys)):
+            one, sofar = await lane_stats(redis, keys, name), total.get(name, LaneStats())
+            total[name] = LaneStats(
+                one.depth + sofar.depth,
+                max(one.oldest_undelivered_seconds, sofar.oldest_undelivered_seconds),
+                one.dead_letters + sofar.dead_letters,
+            )
+    return total
+
+
+async def known_endpoints(redis: Redis, keys: Keys) -> set[str]:
+    """Names of the endpoints that ever had a delivery in this shard, also of those no longer configured.
+
+    Raises:
+        redis.RedisError: the store is in trouble.
+    """
+    names: Any = await redis.smembers(keys.endpoints)
+    return {name.decode() for name in names}
+
+
+def set_gauges(metrics: Metrics, stats: Mapping[str, LaneStats]) -> None:
+    """Show the figures of ``all_stats`` as metrics."""
+    for name, one in stats.items():
+        metrics.delivery_queue_depth.labels(name).set(one.depth)
+        metrics.delivery_oldest_undelivered.labels(name).set(one.oldest_undelivered_seconds)
+        metrics.dead_letters.labels(name).set(one.dead_letters)
+
+
+async def needed_from(redis: Redis, keys: Keys) -> str | None:
+    """The oldest stream id that a delivery or the consumer group still needs; None where nothing needs any.
+
+    Everything below it may be trimmed. All endpoints that ever had a delivery count, configured or not.
+
+    Raises:
+        redis.RedisError: the store is in trouble.
+    """
+    # The cursor first: what moves from the stream into a lane meanwhile lies behind the cursor that was read.
+    cursor: Any = await redis.get(keys.cursor(GROUP))
+    needed = [] if cursor is None else [_after(cursor.decode())]
+    for name in await known_endpoints(redis, keys):
+        oldest: Any = await redis.zrange(keys.waiting(name), 0, 0, withscores=True)
+        needed += [(int(ms), 0) for _, ms in oldest]
+    return "{}-{}".format(*min(needed)) if needed else None
+
+
+def _after(entry_id: str) -> tuple[int, int]:
+    ms, _, sequence = entry_id.partition("-")
+    return (int(ms) + 1, 0) if int(sequence) == 2**64 - 1 else (int(ms), int(sequence) + 1)
