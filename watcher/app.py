@@ -19,17 +19,13 @@ from typing import Final
 import structlog
 from redis.asyncio import Redis
 
-from watcher.alerts import Alerts
-from watcher.alerts.notifier import AppriseNotifier
 from watcher.clock import Clock, SystemClock
 from watcher.events.stream import order, trim
 from watcher.metrics import Metrics
 from watcher.model import from_seconds
-from watcher.monite.auth import ClientCredentials, StaticToken
 from watcher.monite.budget import Budget
 from watcher.monite.client import MoniteClient
-from watcher.monite.exchange import Exchange
-from watcher.monite.http import open_http
+from watcher.monite.opened import open_api
 from watcher.ops.observer import Observed, Observer
 from watcher.ops.server import OpsServer
 from watcher.polling.board import Board
@@ -38,14 +34,15 @@ from watcher.polling.poller import ShardPoller, Tools
 from watcher.polling.recorder import Publication
 from watcher.polling.scanner import PollPolicy
 from watcher.polling.scopes import DiscoveredScopes, ListedScopes
-from watcher.settings import MoniteSettings, Settings
+from watcher.settings import Settings
 from watcher.state.connection import connect
 from watcher.state.embedded import EmbeddedServer
 from watcher.state.keys import Keys
 from watcher.state.lease import Leadership, Lease
-from watcher.state.store import Store
+from watcher.state.store import Store, store_errors
 from watcher.supervision import Supervisor
-from watcher.webhooks import Webhooks
+from watcher.webhooks.service import Webhooks
+from watcher.webhooks.stats import needed_from
 
 GRACE: Final = 10.0
 """Seconds that deliveries under way have to end after a signal to stop."""
@@ -64,7 +61,7 @@ class _Shard:
     board: Board
     poller: ShardPoller
     webhooks: Webhooks
-    alerts: Alerts | None
+    alerts: "Alerts | None"
 
 
 class App:
@@ -88,13 +85,15 @@ class App:
         async with AsyncExitStack() as stack:
             redis = await self._open_store(stack)
             budget = Budget(self._settings.monite.requests_per_second, self._clock)
-            client = await open_api(stack, self._settings.monite, budget, self._clock, self._metrics)
+            client = await stack.enter_async_context(
+                open_api(self._settings.monite, budget, self._clock, self._metrics)
+            )
             self._metrics.rate_budget_remaining.set_function(budget.remaining)
             shards = [self._shard(number, redis, client) for number in range(self._settings.redis.shards)]
             await self._serve(stack, redis, shards)
             for shard in shards:
-                stack.push_async_callback(shard.webhooks.stop, GRACE)
                 self._keep(stack, f"webhooks-{shard.keys.shard}", shard.webhooks.run)
+                stack.push_async_callback(shard.webhooks.stop, GRACE)
             for shard in shards:
                 lead = partial(self._lead, shard, redis)
                 self._keep(stack, f"shard-{shard.keys.shard}", partial(shard.leadership.run, lead))
@@ -117,7 +116,8 @@ class App:
     async def _serve(self, stack: AsyncExitStack, redis: Redis, shards: list[_Shard]) -> None:
         observer = Observer(
             redis,
-            [Observed(shard.keys, shard.leadership, shard.board, shard.webhooks) for shard in shards],
+            [Observed(shard.keys, shard.leadership, shard.board) for shard in shards],
+            [endpoint.name for endpoint in self._settings.webhooks],
             supervisor=self._supervisor,
             metrics=self._metrics,
             clock=self._clock,
@@ -176,10 +176,12 @@ class App:
             alerts=self._alerts(redis, keys),
         )
 
-    def _alerts(self, redis: Redis, keys: Keys) -> Alerts | None:
+    def _alerts(self, redis: Redis, keys: Keys) -> "Alerts | None":
         urls = self._settings.alerts.urls
         if not urls:
             return None
+        from watcher.alerts.notifier import AppriseNotifier  # noqa: PLC0415
+        from watcher.alerts.service import Alerts
         notifiers = [AppriseNotifier(url.get_secret_value()) for url in urls]
         return Alerts(redis, keys, notifiers, self._clock, self._metrics)
 
@@ -196,30 +198,16 @@ class App:
         while True:
             await self._clock.sleep(TRIMMING)
             before = from_seconds(self._clock.time() - self._settings.events.retention)
-            needed = [await shard.webhooks.needed_from()]
-            if shard.alerts is not None:
-                needed.append(await shard.alerts.needed_from())
-            await trim(redis, shard.keys, before, min(needed, key=order))
+            with store_errors():
+                needed = [await needed_from(redis, shard.keys)]
+                if shard.alerts is not None:
+                    needed.append(await shard.alerts.needed_from())
+            known = [each for each in needed if each is not None]
+            await trim(redis, shard.keys, before, min(known, key=order, default=None))
 
     def _keep(self, stack: AsyncExitStack, name: str, work: Callable[[], Awaitable[None]]) -> None:
         task = asyncio.create_task(self._supervisor.keep(name, work), name=name)
         stack.push_async_callback(_cancelled, task)
-
-
-async def open_api(
-    stack: AsyncExitStack, wanted: MoniteSettings, budget: Budget, clock: Clock, metrics: Metrics
-) -> MoniteClient:
-    """A client of the API; the stack closes it."""
-    http = await stack.enter_async_context(open_http(wanted.base_url, wanted.timeout))
-    exchange = Exchange(
-        http, budget, clock, metrics, api_version=wanted.api_version, timeout_seconds=wanted.timeout
-    )
-    if wanted.token is not None:
-        return MoniteClient(exchange, StaticToken(wanted.token.get_secret_value()))
-    if wanted.client_id is None or wanted.client_secret is None:
-        raise RuntimeError("settings without credentials must have been refused")
-    secret = wanted.client_secret.get_secret_value()
-    return MoniteClient(exchange, ClientCredentials(exchange, wanted.client_id, secret, clock))
 
 
 async def _keep_running(server: EmbeddedServer) -> None:

@@ -18,14 +18,14 @@ log = structlog.get_logger()
 
 
 class Supervisor:
-    """Runs named workers for ever. ``dead`` names those that died and have not yet been started again."""
+    """Runs named workers. ``dead`` names those that died and have not yet been started again."""
 
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
         self.dead: set[str] = set()
 
     async def keep(self, name: str, work: Callable[[], Awaitable[None]]) -> None:
-        """Run ``work`` until cancelled; when it raises or returns, say so, wait, and run it again."""
+        """Run ``work`` until it returns; when it raises, say so, wait, and run it again."""
         wait = FIRST_WAIT
         while True:
             began = self._clock.monotonic()
@@ -35,7 +35,7 @@ class Supervisor:
             except Exception:
                 log.exception("worker.died", worker=name)
             else:
-                log.error("worker.ended", worker=name)
+                return
             self.dead.add(name)
             wait = FIRST_WAIT if self._clock.monotonic() - began > STEADY else wait
             await self._clock.sleep(wait)

@@ -28,8 +28,24 @@ def load(**names: str) -> Settings:
     return load_settings({f"WATCHER_{name}": text for name, text in names.items()}, None)
 
 
-def endpoints(*some: dict[str, object]) -> str:
-    return json.dumps([{"name": "a", "url": "https://x.test/y", "secrets": [SECRET], **one} for one in some])
+def faults(**names: str) -> list[str]:
+    """The lines that say what is wrong, or none."""
+    try:
+        load(**names)
+    except ConfigurationError as error:
+        return str(error).splitlines()
+    return []
+
+
+def fault(**names: str) -> str:
+    """The only fault, which behind a semicolon says the mending."""
+    (line,) = faults(**names)
+    assert "; " in line
+    return line
+
+
+def endpoint(**fields: object) -> str:
+    return json.dumps([{"name": "a", "url": "https://x.test/y", "secrets": [SECRET], **fields}])
 
 
 def test_the_defaults_are_the_contracts() -> None:
@@ -56,18 +72,6 @@ def test_the_defaults_are_the_contracts() -> None:
     assert settings.alerts.urls == settings.webhooks == ()
     assert settings.http == HttpSettings(host="127.0.0.1", port=9410, token=None)
     assert (settings.log.level, settings.log.format) == ("info", "auto")
-
-
-def test_the_defaults_of_an_endpoint_are_the_contracts() -> None:
-    (endpoint,) = load(WEBHOOKS=endpoints({})).webhooks
-
-    assert endpoint.events == ("ocr_task.success", "ocr_task.error")
-    assert endpoint.entities == endpoint.document_types == ()
-    assert (endpoint.timeout, endpoint.concurrency, endpoint.rate) == (15, 8, None)
-    assert endpoint.headers == {}
-    assert endpoint.retry_schedule == (0, 5, 300, 1800, 7200, 18000, 36000, 50400, 72000, 86400)
-    assert (endpoint.content_type, endpoint.network) == ("application/json", "any")
-    assert (endpoint.ca_file, endpoint.client_cert) == (None, None)
 
 
 def test_made_directly_settings_read_nothing_of_the_world(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -196,66 +200,6 @@ def test_a_home_directory_is_found(monkeypatch: pytest.MonkeyPatch, tmp_path: Pa
     assert load(REDIS__DATA_DIR="~/store").redis.data_dir == tmp_path / "store"
 
 
-def test_an_endpoint_with_everything(tmp_path: Path) -> None:
-    pem = tmp_path / "client.pem"
-    pem.write_text("-----BEGIN CERTIFICATE-----\n-----BEGIN PRIVATE KEY-----\n")
-    (endpoint,) = load(
-        WEBHOOKS=endpoints(
-            {
-                "name": "billing-2",
-                "secrets": [SECRET, OTHER_SECRET],
-                "events": ["success", "ocr_task.*", "*", "canceled"],
-                "entities": [ENTITY.upper()],
-                "document_types": ["invoice"],
-                "timeout": 20,
-                "concurrency": 2,
-                "rate": 0.5,
-                "headers": {"Authorization": "Bearer of-news"},
-                "retry_schedule": [0, 1, 2.5],
-                "content_type": "application/cloudevents+json",
-                "network": "public",
-                "ca_file": str(pem),
-                "client_cert": str(pem),
-            }
-        )
-    ).webhooks
-
-    assert [secret.get_secret_value() for secret in endpoint.secrets] == [SECRET, OTHER_SECRET]
-    assert endpoint.events == ("ocr_task.success", "ocr_task.*", "ocr_task.canceled")
-    assert endpoint.entities == (ENTITY,)
-    assert endpoint.headers["Authorization"].get_secret_value() == "Bearer of-news"
-    assert endpoint.retry_schedule == (0, 1, 2.5)
-    assert (endpoint.rate, endpoint.network, endpoint.ca_file) == (0.5, "public", pem)
-
-
-@pytest.mark.parametrize(
-    ("wanted", "type_", "entity", "document", "matches"),
-    [
-        ({}, "ocr_task.success", None, None, True),
-        ({}, "ocr_task.error", ENTITY, "invoice", True),
-        ({}, "ocr_task.stalled", None, None, False),
-        ({"events": ["*"]}, "ocr_task.canceled", None, None, True),
-        ({"events": ["*.success"]}, "ocr_task.success", None, None, True),
-        ({"events": ["*.success"]}, "ocr_task.error", None, None, False),
-        ({"events": ["ocr_task.*"]}, "ocr_task.a.b", None, None, False),
-        ({"events": ["canceled"]}, "ocr_task.canceled", None, None, True),
-        ({"entities": [ENTITY]}, "ocr_task.success", ENTITY, None, True),
-        ({"entities": [ENTITY]}, "ocr_task.success", OTHER_ENTITY, None, False),
-        ({"entities": [ENTITY]}, "ocr_task.success", None, None, False),
-        ({"document_types": ["invoice"]}, "ocr_task.success", None, "invoice", True),
-        ({"document_types": ["invoice"]}, "ocr_task.success", None, "receipt", False),
-        ({"document_types": ["invoice"]}, "ocr_task.success", None, None, False),
-        ({"entities": [ENTITY], "document_types": ["invoice"]}, "ocr_task.success", ENTITY, "receipt", False),
-    ],
-)
-def test_which_events_an_endpoint_wants(
-    wanted: dict[str, object], type_: str, entity: str | None, document: str | None, *, matches: bool
-) -> None:
-    (endpoint,) = load(WEBHOOKS=endpoints(wanted)).webhooks
-
-    assert endpoint.matches(type_, entity, document) is matches
-
-
 def test_only_commands_that_ask_the_api_need_credentials() -> None:
     assert load_settings({}, None).monite.token is None
     with pytest.raises(ConfigurationError, match=r"^WATCHER_MONITE__TOKEN: nothing .*CLIENT_SECRET$"):
@@ -274,7 +218,7 @@ def test_secrets_for_the_mask() -> None:
         REDIS__URL="redis://u:p%40ss@store/0",
         HTTP__TOKEN="a-http-token",
         ALERTS__URLS="mailto://user:mailpass@x.test",
-        WEBHOOKS=endpoints({"headers": {"Authorization": "Bearer of-news"}}),
+        WEBHOOKS=endpoint(headers={"Authorization": "Bearer of-news"}),
     )
 
     assert set(settings.secret_values()) == {
@@ -294,7 +238,7 @@ def test_secrets_for_the_mask() -> None:
 
 
 def test_settings_do_not_change() -> None:
-    settings = load(WEBHOOKS=endpoints({}))
+    settings = load(WEBHOOKS=endpoint())
 
     for part, name in ((settings, "log"), (settings.poll, "interval"), (settings.webhooks[0], "name")):
         with pytest.raises(ValueError, match="frozen"):

@@ -10,26 +10,27 @@ from typing import Annotated
 import typer
 from redis.asyncio import Redis
 from rich.console import Console
-from rich.text import Text
 
 from watcher.cli.common import all_keys, event_loop, open_store
 from watcher.errors import ConfigurationError
-from watcher.events.envelope import read_data, to_body
-from watcher.events.stream import BEGINNING, NOW, Entry, follow
+from watcher.events.envelope import to_body
+from watcher.events.lines import as_line
+from watcher.events.stream import BEGINNING, NOW, follow
 from watcher.model import EVENT_PREFIX, from_datetime
 from watcher.settings import load_settings
 from watcher.state.keys import Keys
-
-COLOURS = {"success": "green", "error": "red", "stalled": "yellow", "vanished": "magenta"}
 
 
 def tail(
     since: Annotated[
         str,
-        typer.Option("--from", help="now, beginning, an ISO time (UTC unless it says otherwise) or a stream id."),
+        typer.Option(
+            "--from", help="now, beginning, an ISO time (UTC unless it says otherwise) or a stream id."
+        ),
     ] = "now",
     types: Annotated[
-        list[str] | None, typer.Option("--type", help="Only such events; ocr_task. may be left out. Repeatable.")
+        list[str] | None,
+        typer.Option("--type", help="Only such events; ocr_task. may be left out. Repeatable."),
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="One CloudEvent as JSON a line.")] = False,
     follow_on: Annotated[bool, typer.Option("--follow/--no-follow", help="Wait for what comes.")] = True,
@@ -48,7 +49,7 @@ def tail(
                 sys.stdout.buffer.write(to_body(entry.event) + b"\n")
                 sys.stdout.buffer.flush()
             else:
-                console.print(line(entry))
+                console.print(as_line(entry.event))
 
     async def main() -> None:
         async with open_store(settings) as redis, asyncio.TaskGroup() as group:
@@ -77,17 +78,3 @@ def stream_position(since: str) -> str:
             [f"--from: {since!r} is not a time; give now, beginning, 2026-11-23T04:00:00Z or a stream id"]
         ) from None
     return f"{max(0, instant // 1000 - 1)}-{2**64 - 1}"
-
-
-def line(entry: Entry) -> Text:
-    """An event as one line for people."""
-    event = entry.event
-    data = read_data(event)
-    kind = event.type.removeprefix(EVENT_PREFIX)
-    text = Text(data.detected_at[:19].replace("T", " ") + "Z  ")
-    text.append(f"{kind:<10}", style=COLOURS.get(kind, "cyan"))
-    text.append(f"  {data.task_id}  {data.document_type or '-':<11}")
-    if data.entity_id:
-        text.append(f"  entity {data.entity_id}")
-    text.append(f"  was {data.previous_status or 'not seen before'}", style="dim")
-    return text

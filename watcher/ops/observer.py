@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Final, Protocol
+from typing import Final
 
 from redis.asyncio import Redis
 
@@ -18,17 +18,10 @@ from watcher.state.keys import Keys
 from watcher.state.lease import Leadership
 from watcher.state.store import store_errors
 from watcher.supervision import Supervisor
+from watcher.webhooks.stats import all_stats, set_gauges
 
 PATIENCE: Final = 2.0
 """Seconds that the store may take to answer a probe; probes of orchestrators give up sooner or later."""
-
-
-class DeliveryGauges(Protocol):
-    """What can bring its gauges up to date from the store."""
-
-    async def measure(self) -> None:
-        """Set the gauges. Raises ``StoreUnavailable``."""
-        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +31,6 @@ class Observed:
     keys: Keys
     leadership: Leadership
     board: Board
-    deliveries: DeliveryGauges
 
 
 class Observer:
@@ -48,6 +40,7 @@ class Observer:
         self,
         redis: Redis,
         shards: Sequence[Observed],
+        endpoints: Sequence[str],
         *,
         supervisor: Supervisor,
         metrics: Metrics,
@@ -56,6 +49,7 @@ class Observer:
     ) -> None:
         self._redis = redis
         self._shards = shards
+        self._endpoints = endpoints
         self._supervisor = supervisor
         self._metrics = metrics
         self._clock = clock
@@ -97,10 +91,13 @@ class Observer:
             self._metrics.last_complete_scan.set(self._clock.time() - age)
         try:
             async with asyncio.timeout(PATIENCE):
-                for shard in self._shards:
-                    await shard.deliveries.measure()
+                with store_errors():
+                    stats = await all_stats(
+                        self._redis, [shard.keys for shard in self._shards], self._endpoints
+                    )
         except (StoreUnavailable, TimeoutError):
             return
+        set_gauges(self._metrics, stats)
 
     async def _leases(self) -> list[bool]:
         with store_errors():

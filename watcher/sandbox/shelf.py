@@ -1,7 +1,7 @@
 """The tasks of one scope, kept so that a listing costs what it shows and not what there is.
 
 Tasks stand in order of creation, so a range of ``created_at`` is a slice. For order by id, every complete run
-of ``RUN`` tasks is kept sorted by id as well, and a listing merges the runs that its range touches.
+of tasks is kept sorted by id as well, and a listing merges the runs that its range touches.
 """
 
 from __future__ import annotations
@@ -29,7 +29,8 @@ Place = tuple[Micros, str]
 class Shelf:
     """Tasks that can be listed by creation and by id. They are added in order of ``created_at``."""
 
-    def __init__(self) -> None:
+    def __init__(self, run: int = RUN) -> None:
+        self._run = run
         self._tasks: list[SimulatedTask] = []
         self._runs: list[list[SimulatedTask]] = []
         self.longest = 0
@@ -69,9 +70,9 @@ class Shelf:
     def _sorted_parts(self, low: int, high: int) -> Iterator[list[SimulatedTask]]:
         self._complete_runs()
         while low < high:
-            run, offset = divmod(low, RUN)
-            end = min(high, (run + 1) * RUN)
-            if offset == 0 and end == (run + 1) * RUN and run < len(self._runs):
+            run, offset = divmod(low, self._run)
+            end = min(high, (run + 1) * self._run)
+            if offset == 0 and end == (run + 1) * self._run and run < len(self._runs):
                 yield self._runs[run]
             else:
                 yield sorted(self._tasks[low:end], key=_id)
@@ -79,10 +80,10 @@ class Shelf:
 
     def _complete_runs(self) -> None:
         # A run is complete once a later instant follows: until then a twin may still be put inside it.
-        while (end := (len(self._runs) + 1) * RUN) < len(self._tasks):
+        while (end := (len(self._runs) + 1) * self._run) < len(self._tasks):
             if self._tasks[end - 1].created_at == self._tasks[-1].created_at:
                 break
-            self._runs.append(sorted(self._tasks[end - RUN : end], key=_id))
+            self._runs.append(sorted(self._tasks[end - self._run : end], key=_id))
 
 
 def _beyond(part: list[SimulatedTask], after: str | None, descending: bool) -> Iterator[SimulatedTask]:

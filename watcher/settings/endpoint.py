@@ -113,7 +113,7 @@ class Endpoint(BaseModel):
     concurrency: int = Field(8, ge=1, le=1000, description="attempts at once")
     rate: float | None = Field(None, gt=0, le=10_000, description="attempts per second; unset: not limited")
     headers: Annotated[Mapping[str, SecretStr], AfterValidator(_headers)] = Field(
-        default_factory=dict, description="sent with every attempt; values are kept secret"
+        default_factory=dict, repr=False, description="sent with every attempt; values are kept secret"
     )
     retry_schedule: Annotated[
         tuple[Annotated[values.Seconds, Field(ge=0, le=2_592_000)], ...], AfterValidator(_rising)

@@ -44,7 +44,7 @@ def explained(error: ValidationError, layers: Sequence[Layer]) -> list[str]:
 def _line(detail: ErrorDetails, layers: Sequence[Layer]) -> str:
     section, key = str(detail["loc"][0]), None
     parts = list(detail["loc"][1:])
-    name, field = WEBHOOKS, None
+    name, field = f"{PREFIX}{section}".upper(), None
     if section == "webhooks":
         if parts:
             name += f"[{parts.pop(0)}]"

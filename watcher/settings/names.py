@@ -31,7 +31,7 @@ KNOWN: Final = frozenset({*FIELDS, CONFIG, SECRETS_DIR})
 
 def written(name: str) -> str:
     """A name that a person made up, in one line of plain characters."""
-    return name if name.isascii() and name.replace("-", "_").isidentifier() else ascii(name[:60])
+    return name if name.isascii() and name.replace("-", "_").isidentifier() else ascii(name[:60])[1:-1]
 
 
 def from_place(name: str, place: str) -> str:

@@ -124,7 +124,8 @@ def _toml(path: Path, faults: list[str]) -> Layer:
     for section, value in data.items():
         if isinstance(value, dict) and section != "webhooks":
             names = {field: f"{PREFIX}{section}__{field}".upper() for field in value}
-            tables[section] = {field: value[field] for field, name in names.items() if name in _SETTABLE}
+            if known := {field: value[field] for field, name in names.items() if name in _SETTABLE}:
+                tables[section] = known
             faults += unknown(names.values(), place, _SETTABLE)
         elif section == "webhooks":
             tables[section] = value

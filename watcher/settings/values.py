@@ -181,13 +181,15 @@ def start(value: object) -> object:
         return value
     try:
         moment = value if isinstance(value, datetime) else datetime.fromisoformat(str(value).strip())
-        from_datetime(moment)
+        instant = from_datetime(moment)
     except (ValueError, OverflowError):
+        instant = None
+    if instant is None or instant < 0:
         raise ValueError(
-            f"{str(value)[:80]!r} is neither baseline, all nor a time; give one of them, "
+            f"{str(value)[:80]!r} is neither baseline, all nor a time since 1970; give one, "
             "a time as in 2026-01-31T08:00:00Z"
-        ) from None
-    return from_datetime(moment)
+        )
+    return instant
 
 
 def namespace(value: str) -> str:
@@ -216,6 +218,8 @@ def is_loopback(value: str) -> bool:
 
 def absolute(value: Path) -> Path:
     """The absolute path; ``~`` stands for the home directory."""
+    if not str(value).isprintable():
+        raise ValueError("holds a control character; give the path without it")
     try:
         return value.expanduser().absolute()
     except RuntimeError:

@@ -1,12 +1,15 @@
 """The lease: at most one daemon polls a shard, and every write proves that it still does.
 
-The fence is a random nonce, not a counter: after a split brain two holders could have the same number.
+The fence is a nonce with random bits, not a counter: after a split brain two holders could have the same
+number. It begins with the holder's host and process, for people.
 """
 
 from __future__ import annotations
 
 import asyncio
+import os
 import secrets
+import socket
 from collections.abc import Awaitable, Callable
 from typing import Final
 
@@ -36,6 +39,11 @@ class LeaseLostError(Exception):
     """Another daemon holds the lease, or may: stop writing."""
 
 
+def holder_of(nonce: str) -> str:
+    """Who made a nonce: host and process, without what makes it unique."""
+    return nonce.rpartition("/")[0] or nonce
+
+
 class Lease:
     """One shard's lease. All methods raise ``StoreUnavailable`` when the store does not answer."""
 
@@ -56,7 +64,7 @@ class Lease:
     async def acquire(self) -> bool:
         """Take the lease under a fresh nonce if nobody holds it."""
         asked_at = self._clock.monotonic()
-        nonce = secrets.token_hex(16)
+        nonce = f"{socket.gethostname()}/{os.getpid()}/{secrets.token_hex(16)}"
         with store_errors():
             taken = await self._redis.set(self._key, nonce, nx=True, px=round(TERM * 1000))
         if taken:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Final
+from typing import Final, assert_never
 
 import structlog
 
@@ -13,7 +13,7 @@ from watcher.metrics import Metrics
 from watcher.model import Event
 from watcher.settings import Endpoint
 from watcher.webhooks.outcome import Attempt, Dead, Delivered, Outcome, Reason, Retry, decide
-from watcher.webhooks.queue import Claim, Failed, GiveBack, Record, Settlement
+from watcher.webhooks.queue import Claim, Died, GiveBack, Record, Retried, Settlement
 from watcher.webhooks.routing import parse
 from watcher.webhooks.sender import Sender
 from watcher.webhooks.signing import signature, signing_key
@@ -71,14 +71,16 @@ class Courier:
         outcome = decide(attempt, made=made, schedule=schedule, now=now, jitter=self._jitter())
         self._metrics.delivery_attempts.labels(self._endpoint.name, attempt.reason).inc()
         self._tell(claim, event, attempt, made, outcome, now)
-        if isinstance(outcome, Delivered):
-            self._metrics.delivery_delay.observe(max(0.0, now - time))
-            return Settlement(claim, outcome)
-        retry_at = outcome.at if isinstance(outcome, Retry) else None
-        at = int(now * 1000)
-        first = at if claim.record is None else claim.record.first
-        record = Record(made, first, at, attempt.status, attempt.reason)
-        return Settlement(claim, Failed(retry_at, record, attempt.answer))
+        match outcome:
+            case Delivered():
+                self._metrics.delivery_delay.observe(max(0.0, now - time))
+                return Settlement(claim, outcome)
+            case Retry(at):
+                return Settlement(claim, Retried(at, _record(claim, attempt, made, now)))
+            case Dead():
+                return Settlement(claim, Died(_record(claim, attempt, made, now), attempt.answer))
+            case _:
+                assert_never(outcome)
 
     async def _send(self, event: Event, now: float) -> Attempt:
         body = to_body(event)
@@ -112,3 +114,9 @@ class Courier:
                 self._log.warning("delivery.attempted", outcome="retry", retry_in=round(at - now, 1), **facts)
             case Dead():
                 self._log.error("delivery.attempted", outcome="dead", **facts)
+
+
+def _record(claim: Claim, attempt: Attempt, made: int, now: float) -> Record:
+    last = int(now * 1000)
+    first = last if claim.record is None else claim.record.first
+    return Record(made, first, last, attempt.status, attempt.reason)

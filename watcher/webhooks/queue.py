@@ -59,15 +59,19 @@ class GiveBack:
 
 
 @dataclass(frozen=True, slots=True)
-class Failed:
-    """An attempt failed. ``retry_at`` is the next one's moment in unix seconds, None where there is none.
+class Retried:
+    """An attempt failed; the next is due at ``at`` (unix seconds)."""
 
-    ``answer`` is the beginning of the endpoint's answer, kept in the dead letter.
-    """
-
-    retry_at: float | None
+    at: float
     record: Record
-    answer: bytes = b""
+
+
+@dataclass(frozen=True, slots=True)
+class Died:
+    """The last attempt failed. ``answer`` is the beginning of the endpoint's answer."""
+
+    record: Record
+    answer: bytes
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +79,7 @@ class Settlement:
     """What came of a claim."""
 
     claim: Claim
-    result: Delivered | Failed | GiveBack
+    result: Delivered | Retried | Died | GiveBack
 
 
 class DeliveryQueue:
@@ -129,13 +133,13 @@ def _words(settlement: Settlement) -> Iterator[Any]:
     match settlement.result:
         case Delivered():
             yield from ("delivered", claim.entry_id)
-        case Failed(None, record, answer):
+        case Retried(at, record):
+            due = int(at * 1000)
+            yield from ("retry", claim.entry_id, claim.ends, due, msgspec.json.encode(record))
+        case Died(record, answer):
             yield from ("dead", claim.entry_id, claim.ends, record.reason, record.count)
             status = "" if record.status is None else record.status
             yield from (status, answer, to_iso(from_seconds(record.last / 1000)))
-        case Failed(retry_at, record):
-            due = int(retry_at * 1000)
-            yield from ("retry", claim.entry_id, claim.ends, due, msgspec.json.encode(record))
         case GiveBack():
             yield from ("release", claim.entry_id, claim.ends, claim.due)
         case _:

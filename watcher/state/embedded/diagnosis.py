@@ -16,10 +16,10 @@ _LINE_HEAD: Final = re.compile(r"^\d+:\w+ .*? [#*.-] ")
 _KEPT: Final = "Nothing in it was changed"
 
 
-def explain(log: str, *, port: int | None, checker: Path, append_only: Path) -> str:
+def explain(log: str, code: int, *, port: int | None, checker: Path, append_only: Path) -> str:
     """One line on why the server ended, and how to mend it.
 
-    ``log`` is what it wrote since its start. ``checker`` is the server's program under the name that makes it
+    ``log`` is what it wrote since its start, ``code`` its exit code or the negative number of a signal. ``checker`` is the server's program under the name that makes it
     examine an append-only file, and ``append_only`` the directory of those files.
     """
     damage = _DAMAGED.search(log)
@@ -40,11 +40,11 @@ def explain(log: str, *, port: int | None, checker: Path, append_only: Path) -> 
     if "Address already in use" in log:
         return f"the embedded store's port {port} on the loopback address is in use: choose another"
     return (
-        f"the embedded server did not start ({_last_line(log)}): see {append_only.parent}/valkey.log, or set "
+        f"the embedded server ended with {code} ({_last_line(log)}): see {append_only.parent}/valkey.log, or set "
         "WATCHER_REDIS__URL to a server of your own"
     )
 
 
 def _last_line(log: str) -> str:
     lines = [line.strip() for line in log.splitlines() if line.strip()]
-    return _LINE_HEAD.sub("", lines[-1]) if lines else "it said nothing"
+    return _LINE_HEAD.sub("", lines[-1]) if lines else "it said nothing; is the disk full?"

@@ -25,6 +25,9 @@ from watcher.state.embedded.diagnosis import explain
 from watcher.state.embedded.lock import FileLock
 from watcher.state.embedded.place import Place
 
+_CLAIM_SECONDS: Final = 1.0
+"""For the directory to come free. A process that a daemon is just about to start holds that daemon's lock, too,
+until it has become its own program: for milliseconds, but even when the daemon has been killed meanwhile."""
 _GRACE_SECONDS: Final = 10.0
 """For a clean end. A server that is killed instead may lose what a slow disk has kept it from writing."""
 _ORPHAN_SECONDS: Final = 30.0
@@ -78,7 +81,7 @@ class EmbeddedServer:
             raise RuntimeError("the embedded store runs already")
         binary = (check_binary(self._binary) if self._binary else find_binary()).absolute()
         try:
-            self._claim()
+            await self._claim()
             await self._run(binary)
         except OSError as error:
             await self.stop()
@@ -107,9 +110,14 @@ class EmbeddedServer:
             raise RuntimeError("the embedded store was not started")
         return await self._process.wait()
 
-    def _claim(self) -> None:
+    async def _claim(self) -> None:
         self._place.prepare()
-        if not self._lock.held and not self._lock.acquire():
+        loop = asyncio.get_running_loop()
+        deadline = loop.time() + _CLAIM_SECONDS
+        while not self._lock.held and not self._lock.acquire():
+            if loop.time() < deadline:
+                await asyncio.sleep(0.02)
+                continue
             raise StoreBusy(
                 f"another watcher (process {self._lock.holder() or 'unknown'}) runs its store in "
                 f"{self._place.data_dir}: stop it, give this one another WATCHER_REDIS__DATA_DIR, or let "
@@ -183,7 +191,7 @@ class EmbeddedServer:
                 else:
                     return
                 if process.returncode is not None:
-                    raise StoreError(self._why_ended(binary, log_start))
+                    raise StoreError(self._why_ended(process.returncode, binary, log_start))
                 if loop.time() - heard > _SILENCE_SECONDS:
                     raise StoreError(
                         f"the embedded server does not answer on {self._place.socket}: "
@@ -205,7 +213,7 @@ class EmbeddedServer:
         log.replace(log.with_suffix(".log.1"))
         return 0
 
-    def _why_ended(self, binary: Path, log_start: int) -> str:
+    def _why_ended(self, code: int, binary: Path, log_start: int) -> str:
         with self._place.log.open("rb") as log:
             log.seek(log_start)
             said = log.read(_LOG_BYTES).decode(errors="replace")
@@ -214,7 +222,7 @@ class EmbeddedServer:
         with suppress(OSError):
             checker.unlink(missing_ok=True)
             checker.symlink_to(binary)
-        return explain(said, port=self._port, checker=checker, append_only=self._place.append_only)
+        return explain(said, code, port=self._port, checker=checker, append_only=self._place.append_only)
 
 
 async def _end(process: Process) -> None:

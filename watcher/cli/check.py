@@ -1,0 +1,24 @@
+"""``watcher check``: is everything set up so that it can work?"""
+
+from __future__ import annotations
+
+import typer
+from rich.console import Console
+
+from watcher.cli.common import event_loop
+from watcher.ops.checks import Finding, run_checks
+from watcher.settings import load_settings
+
+
+def check() -> None:
+    """Check settings, API, store, every endpoint and alerts: a line each; exit code 1 if any fails."""
+    settings = load_settings(need_api=True)
+    console = Console(soft_wrap=True, highlight=False)
+
+    def show(finding: Finding) -> None:
+        mark = "[green]ok  [/green]" if finding.good else "[red]FAIL[/red]"
+        console.print(mark, finding.name, "-", finding.text, markup=True)
+
+    show(Finding("settings", True, "complete"))
+    findings = event_loop(run_checks(settings, show))
+    raise typer.Exit(0 if all(finding.good for finding in findings) else 1)

@@ -1,0 +1,135 @@
+"""The checks of ``watcher check``: each tries the real thing once and says what it found. No secret is shown."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import ssl
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from typing import Final
+from urllib.parse import urlsplit
+
+from watcher.clock import SystemClock
+from watcher.errors import StoreBusy, WatcherError
+from watcher.metrics import Metrics
+from watcher.model import Scope
+from watcher.monite.budget import Budget
+from watcher.monite.opened import open_api
+from watcher.monite.query import EntityQuery, TaskQuery
+from watcher.settings import Endpoint, Settings
+from watcher.state.connection import connect
+from watcher.state.embedded import EmbeddedServer
+from watcher.state.store import store_errors
+from watcher.webhooks.address import is_allowed
+from watcher.webhooks.sender import tls_context
+
+PATIENCE: Final = 10.0
+"""Seconds for an endpoint to be resolved, connected to and agreed with on TLS."""
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """What one check found."""
+
+    name: str
+    good: bool
+    text: str
+
+
+class CheckError(WatcherError):
+    """A check that failed; says how to mend it."""
+
+
+async def run_checks(settings: Settings, show: Callable[[Finding], None]) -> list[Finding]:
+    """Run every check in turn, showing each finding as it comes."""
+    checks: list[tuple[str, Callable[[], Awaitable[str]]]] = [
+        ("API", lambda: _api(settings)),
+        ("store", lambda: _store(settings)),
+        *(
+            (f"endpoint {endpoint.name}", lambda endpoint=endpoint: _endpoint(endpoint))
+            for endpoint in settings.webhooks
+        ),
+    ]
+    findings = []
+    for name, look in checks:
+        try:
+            finding = Finding(name, True, await look())
+        except WatcherError as error:
+            finding = Finding(name, False, str(error))
+        show(finding)
+        findings.append(finding)
+    return findings
+
+
+async def _api(settings: Settings) -> str:
+    """Authenticate and list once."""
+    clock = SystemClock()
+    wanted = settings.monite
+    budget = Budget(wanted.requests_per_second, clock)
+    async with open_api(wanted, budget, clock, Metrics()) as client:
+        await client.authenticate()
+        if wanted.entities == "all":
+            page = await client.list_entities(EntityQuery(limit=1))
+            return f"{wanted.base_url} authenticates and lists entities ({len(page.entities) or 'none yet'})"
+        scopes = [Scope(entity) for entity in wanted.entities] or [Scope()]
+        for scope in scopes:
+            await client.list_tasks(scope, TaskQuery(limit=1))
+        return f"{wanted.base_url} authenticates and lists tasks of {len(scopes)} scope(s)"
+
+
+async def _store(settings: Settings) -> str:
+    """Reach the store; an embedded one is started for a moment unless a daemon runs it already."""
+    wanted = settings.redis
+    if wanted.url is not None:
+        return await _answers(wanted.url.get_secret_value())
+    server = EmbeddedServer(wanted.data_dir, wanted.port)
+    try:
+        await server.start()
+    except StoreBusy:
+        return f"embedded in {wanted.data_dir}, run by a daemon: {await _answers(server.url)}"
+    try:
+        return f"embedded in {wanted.data_dir}: {await _answers(server.url)}"
+    finally:
+        await server.stop()
+
+
+async def _answers(url: str) -> str:
+    async with connect(url) as redis:
+        with store_errors():
+            info = await redis.info("server")
+    name = "Valkey" if info.get("server_name") == "valkey" else "Redis"
+    return f"{name} {info.get('valkey_version') or info.get('redis_version')} answers"
+
+
+async def _endpoint(endpoint: Endpoint) -> str:
+    """Resolve, hold against the address policy, connect, agree on TLS; nothing is sent."""
+    url = urlsplit(endpoint.url)
+    host, port = url.hostname or "", url.port or (443 if url.scheme == "https" else 80)
+    try:
+        async with asyncio.timeout(PATIENCE):
+            loop = asyncio.get_running_loop()
+            found = await loop.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+            addresses = list(dict.fromkeys(str(each[4][0]) for each in found))
+            allowed = [address for address in addresses if is_allowed(address, endpoint.network)]
+            if not allowed:
+                raise CheckError(
+                    f"{host} is {', '.join(addresses)}, which the address policy refuses; "
+                    'give another url, or network = "any" if it is your own network'
+                )
+            tls = tls_context(endpoint) if url.scheme == "https" else None
+            _, writer = await asyncio.open_connection(
+                allowed[0], port, ssl=tls, server_hostname=host if tls else None
+            )
+            writer.close()
+    except TimeoutError as error:
+        raise CheckError(f"no connection to {host}:{port} within {PATIENCE:g} s") from error
+    except socket.gaierror as error:
+        raise CheckError(f"{host} does not resolve ({error.strerror}); mend its url or the DNS") from error
+    except ssl.SSLError as error:
+        raise CheckError(
+            f"TLS with {host}:{port} fails: {error.reason}; mend its certificate, or ca_file"
+        ) from error
+    except OSError as error:
+        raise CheckError(f"cannot connect to {host}:{port}: {error.strerror or error}") from error
+    return f"{host}:{port} ({allowed[0]}) takes connections{', TLS verified' if tls else ''}"
