@@ -38,7 +38,7 @@ from watcher.settings import Settings
 from watcher.state.connection import connect
 from watcher.state.embedded import EmbeddedServer
 from watcher.state.keys import Keys
-from watcher.state.lease import Leadership, Lease
+from watcher.state.lease import Leadership, Lease, break_leases
 from watcher.state.store import Store, store_errors
 from watcher.supervision import Supervisor
 from watcher.webhooks.service import Webhooks
@@ -83,34 +83,38 @@ class App:
             StoreError: the embedded store cannot be run here.
         """
         async with AsyncExitStack() as stack:
-            redis = await self._open_store(stack)
+            shards = self._settings.redis.shards
+            keys = [Keys(self._settings.redis.namespace, number, shards) for number in range(shards)]
+            redis = await self._open_store(stack, keys)
             budget = Budget(self._settings.monite.requests_per_second, self._clock)
             client = await stack.enter_async_context(
                 open_api(self._settings.monite, budget, self._clock, self._metrics)
             )
             self._metrics.rate_budget_remaining.set_function(budget.remaining)
-            shards = [self._shard(number, redis, client) for number in range(self._settings.redis.shards)]
-            await self._serve(stack, redis, shards)
-            for shard in shards:
+            parts = [self._shard(each, redis, client) for each in keys]
+            await self._serve(stack, redis, parts)
+            for shard in parts:
                 self._keep(stack, f"webhooks-{shard.keys.shard}", shard.webhooks.run)
                 stack.push_async_callback(shard.webhooks.stop, GRACE)
-            for shard in shards:
+            for shard in parts:
                 lead = partial(self._lead, shard, redis)
                 self._keep(stack, f"shard-{shard.keys.shard}", partial(shard.leadership.run, lead))
             await stop.wait()
 
-    async def _open_store(self, stack: AsyncExitStack) -> Redis:
+    async def _open_store(self, stack: AsyncExitStack, keys: list[Keys]) -> Redis:
         wanted = self._settings.redis
         if wanted.url is not None:
-            url = wanted.url.get_secret_value()
-        else:
-            server = EmbeddedServer(wanted.data_dir, wanted.port)
-            await server.start()
-            stack.push_async_callback(server.stop)
-            self._keep(stack, "store", partial(_keep_running, server))
-            url = server.url
-        redis = connect(url)
+            redis = connect(wanted.url.get_secret_value())
+            stack.push_async_callback(redis.aclose)
+            return redis
+        server = EmbeddedServer(wanted.data_dir, wanted.port)
+        await server.start()
+        stack.push_async_callback(server.stop)
+        self._keep(stack, "store", partial(_keep_running, server))
+        redis = connect(server.url)
         stack.push_async_callback(redis.aclose)
+        # The directory is this daemon's alone, so a lease found here is that of one that was killed.
+        await break_leases(redis, keys)
         return redis
 
     async def _serve(self, stack: AsyncExitStack, redis: Redis, shards: list[_Shard]) -> None:
@@ -127,10 +131,9 @@ class App:
         await server.start(self._settings.http.host, self._settings.http.port)
         stack.push_async_callback(server.stop)
 
-    def _shard(self, number: int, redis: Redis, client: MoniteClient) -> _Shard:
+    def _shard(self, keys: Keys, redis: Redis, client: MoniteClient) -> _Shard:
         settings = self._settings
-        shards = settings.redis.shards
-        keys = Keys(settings.redis.namespace, number, shards)
+        number, shards = keys.shard, keys.shards
         tools = Tools(
             source=client,
             store=Store(redis, keys),

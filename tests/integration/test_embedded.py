@@ -28,6 +28,7 @@ import pytest
 import uvloop
 from redis.asyncio import Redis
 
+from tests.fakes import settle
 from watcher.errors import StoreBusy, StoreError
 from watcher.state.embedded import EmbeddedServer, child, embedded_url
 from watcher.state.embedded import server as server_module
@@ -244,6 +245,18 @@ def test_a_second_daemon_is_refused_and_told_the_first(data_dir: Path) -> None:
         assert first.poll() is None  # undisturbed
 
 
+async def test_a_lock_that_is_given_up_meanwhile_is_taken(data_dir: Path) -> None:
+    (data_dir / "store").mkdir()
+    lock = FileLock(data_dir / "store" / "daemon.lock")
+    assert lock.acquire()
+    server = EmbeddedServer(data_dir)
+    starting = asyncio.create_task(server.start())
+    await settle()
+    lock.close()
+    await starting
+    await server.stop()
+
+
 async def test_a_note_left_by_a_dead_daemon_is_no_lock(data_dir: Path) -> None:
     (data_dir / "store").mkdir()
     for name in ("daemon.lock", "server.lock"):
@@ -437,6 +450,8 @@ async def test_a_program_that_cannot_be_run_is_told(data_dir: Path, content: str
     if content is not None:
         program.write_text(content)
         program.chmod(mode)
+    (data_dir / "store").mkdir()
+    (data_dir / "store" / "valkey.log").write_text("7:M # No space left on device\n")  # an earlier run's
     server = EmbeddedServer(data_dir, binary=program)
     with pytest.raises(StoreError, match=rf"{program}.*set WATCHER_REDIS__URL") as refused:
         await server.start()
@@ -519,18 +534,18 @@ async def test_misuse_is_told(data_dir: Path) -> None:
         ),
         (
             "*** FATAL CONFIG FILE ERROR ***\n>>> 'bad'\nWrong number of arguments\n",
-            "(Wrong number of arguments)",
+            "ended with -9 (Wrong number of arguments)",
         ),
         (
             "7:M 1 Nov 2026 04:18:28.846 # Configured to not listen anywhere, exiting.",
             "(Configured to not listen",
         ),
-        ("", "it said nothing"),
+        ("", "is the disk full?"),
     ],
 )
 def test_what_the_server_said_last_is_passed_on(said: str, told: str) -> None:
     message = explain(
-        said, port=None, checker=Path("/d/valkey-check-aof"), append_only=Path("/d/appendonlydir")
+        said, -9, port=None, checker=Path("/d/valkey-check-aof"), append_only=Path("/d/appendonlydir")
     )
     assert told in message
 

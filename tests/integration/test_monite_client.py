@@ -4,6 +4,7 @@ import asyncio
 import gzip
 import random
 import ssl
+from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -22,7 +23,7 @@ from watcher.model import EntityId, Micros, Scope, TaskId
 from watcher.monite.auth import ClientCredentials, StaticToken
 from watcher.monite.budget import Budget
 from watcher.monite.client import Auth, MoniteClient
-from watcher.monite.errors import MoniteError, RateLimited, Unauthorized, Unavailable
+from watcher.monite.errors import RateLimited, Unauthorized, Unavailable
 from watcher.monite.exchange import Exchange
 from watcher.monite.http import open_http
 from watcher.monite.query import TaskQuery
@@ -56,7 +57,9 @@ class Rig:
     def errors(self) -> dict[str, float]:
         (metric,) = self.metrics.upstream_errors.collect()
         return {
-            sample.labels["reason"]: sample.value for sample in metric.samples if sample.name.endswith("_total")
+            sample.labels["reason"]: sample.value
+            for sample in metric.samples
+            if sample.name.endswith("_total")
         }
 
 
@@ -212,8 +215,8 @@ async def test_whatever_comes_back_broken_is_an_outage_and_holds_no_connection(a
         assert sum(api.errors().values()) == 5
 
 
-async def test_nobody_there(unused_port: int) -> None:
-    async with rig(f"http://127.0.0.1:{unused_port}/v1") as api:
+async def test_nobody_there(unused_tcp_port: int) -> None:
+    async with rig(f"http://127.0.0.1:{unused_tcp_port}/v1") as api:
         with pytest.raises(Unavailable, match="Cannot connect") as caught:
             await api.list()
         assert caught.value.reason == "transport"
@@ -227,7 +230,7 @@ async def test_a_name_that_does_not_exist() -> None:
 
 
 async def test_a_server_without_tls() -> None:
-    async with raw(saying(b"HTTP/1.1 400 Bad Request\r\n\r\n")) as url, rig(url.replace("http:", "https:")) as api:
+    async with serving(stall) as url, rig(url.replace("http:", "https:")) as api:
         with pytest.raises(Unavailable) as caught:
             await api.list()
         assert caught.value.reason == "transport"
@@ -361,7 +364,9 @@ async def test_refused_credentials() -> None:
 
 async def test_a_rate_limit_stops_everybody() -> None:
     async def handle(_: web.Request) -> web.Response:
-        return web.json_response({"message": "API rate limit exceeded"}, status=429, headers={"Retry-After": "60"})
+        return web.json_response(
+            {"message": "API rate limit exceeded"}, status=429, headers={"Retry-After": "60"}
+        )
 
     async with serving(handle) as url, rig(url) as api:
         with pytest.raises(RateLimited) as caught:
@@ -383,37 +388,35 @@ async def test_the_server_s_time_comes_with_its_answers() -> None:
 
 async def test_two_thousand_cancelled_requests_leave_no_connection_stuck() -> None:
     """At random moments: waiting for their turn, connecting, sending, reading the head, reading the body."""
-    draw = random.Random(7)
+    draw = random.Random(7)  # noqa: S311 - moments, not secrets
+    reached = Counter[int]()
 
     async def handle(request: web.Request) -> web.StreamResponse:
         response = web.StreamResponse()
-        await asyncio.sleep(draw.random() * 0.002)
-        await response.prepare(request)
-        await response.write(PAGE[:10])
-        await asyncio.sleep(draw.random() * 0.002)
-        await response.write(PAGE[10:])
+        for stage, part in enumerate((b"", PAGE[:10], PAGE[10:])):
+            reached[stage] += 1
+            await asyncio.sleep(draw.random() * 0.001)
+            await (response.write(part) if response.prepared else response.prepare(request))
         return response
 
-    async with serving(handle) as url, rig(url, credentials_of_one) as api:
+    async with serving(handle) as url, rig(url) as api:
         cancelled = 0
 
         async def ask_and_cancel() -> None:
             nonlocal cancelled
             while cancelled < 2000:
                 task = asyncio.create_task(api.list())
-                for _ in range(draw.randrange(40)):
+                for _ in range(draw.randrange(60)):
                     await asyncio.sleep(0)
-                    if draw.random() < 0.1:
-                        await asyncio.sleep(draw.random() * 0.003)
+                await asyncio.sleep(draw.choice((0, draw.random() * 0.01)))
                 cancelled += task.cancel()
                 await asyncio.gather(task, return_exceptions=True)
-                if not task.cancelled():
-                    assert task.exception() is None
+                assert task.cancelled() or task.exception() is None
 
         async with asyncio.TaskGroup() as group:
-            for _ in range(8):
+            for _ in range(16):
                 group.create_task(ask_and_cancel())
-        assert cancelled >= 2000
+        print(cancelled, reached)
         assert api.busy() == 0
         assert await asyncio.gather(*[api.list() for _ in range(16)]) == [0] * 16
         assert api.busy() == 0

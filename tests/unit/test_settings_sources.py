@@ -116,6 +116,19 @@ def test_a_whole_toml_file(toml: Path) -> None:
     assert settings.webhooks[0].headers["X-Team"].get_secret_value() == "billing"
 
 
+def test_names_in_toml_in_any_case(toml: Path) -> None:
+    toml.write_text("monite__timeout = 3\n[Poll]\nINTERVAL = 7\n[poll]\nhorizon = 99\n[[Webhooks]]\n")
+
+    assert {line.split(" ")[0] for line in faults(CONFIG=str(toml))} == {
+        "WATCHER_WEBHOOKS[0].name",
+        "WATCHER_WEBHOOKS[0].url",
+        "WATCHER_WEBHOOKS[0].secrets",
+    }
+    toml.write_text(toml.read_text().partition("[[")[0])
+    settings = load(CONFIG=str(toml))
+    assert (settings.poll.interval, settings.poll.horizon, settings.monite.timeout) == (7, 99, 3)
+
+
 def test_endpoints_from_a_stronger_place_replace_all_of_a_weaker(toml: Path) -> None:
     toml.write_text(TOML)
 

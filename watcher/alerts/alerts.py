@@ -7,7 +7,7 @@ next tells them: every error is told at least once, at most one message at a tim
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final, Protocol
 
@@ -20,7 +20,7 @@ from watcher.alerts.message import Message, compose
 from watcher.alerts.reading import occurrence_of
 from watcher.clock import Clock
 from watcher.events.envelope import EventFormatError
-from watcher.events.group import ConsumerGroup, Entry, GroupLost
+from watcher.events.group import ConsumerGroup, First, GroupLost
 from watcher.metrics import Metrics
 from watcher.state.keys import Keys
 
@@ -113,35 +113,30 @@ class Alerts:
         self._reached = _BEGINNING
         self._held = 0
 
-    async def _join_from(self, first: str) -> None:
-        start = await self._group.join(first="newest" if first == "newest" else "oldest")
+    async def _join_from(self, first: First) -> None:
+        start = await self._group.join(first=first)
         if start is not None:
             _log.info("alerts.group_created", after=start)
 
     async def _read(self) -> tuple[int, int]:
         """Entries read, and those acknowledged at once since nobody is told of them."""
         read = passed = 0
-        more = True
-        while more:
-            entries = await self._group.read(CONSUMER, self._reached, _BATCH)
-            more = bool(entries)
+        while entries := await self._group.read(CONSUMER, self._reached, _BATCH):
+            told_of = [(entry_id, self._occurrence(entry_id, fields)) for entry_id, fields in entries]
+            passed += await self._group.acknowledge([entry_id for entry_id, one in told_of if one is None])
+            self._gather([one for _, one in told_of if one is not None])
+            self._reached = entries[-1][0]
             read += len(entries)
-            occurrences = [self._occurrence(entry) for entry in entries]
-            silent = [
-                entry_id for (entry_id, _), one in zip(entries, occurrences, strict=True) if one is None
-            ]
-            passed += await self._group.acknowledge(silent)
-            now = self._clock.monotonic()
-            for one in occurrences:
-                if one is not None:
-                    self._held += 1
-                    self._channels = [channel.add(one, now) for channel in self._channels]
-            if entries:
-                self._reached = entries[-1][0]
         return read, passed
 
-    def _occurrence(self, entry: Entry) -> Occurrence | None:
-        entry_id, fields = entry
+    def _gather(self, occurrences: Sequence[Occurrence]) -> None:
+        now = self._clock.monotonic()
+        for one in occurrences:
+            self._channels = [channel.add(one, now) for channel in self._channels]
+        self._held += len(occurrences)
+
+    @staticmethod
+    def _occurrence(entry_id: str, fields: Mapping[bytes, bytes] | None) -> Occurrence | None:
         if fields is None:
             # It was pending, so it was to be told; what it said nobody knows any more.
             _log.warning("alerts.entry_gone", entry_id=entry_id)

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Final
 
-from watcher.alerts.grouping import Group, Kind, Occurrence, Series, oldest
+from watcher.alerts.grouping import Group, Kind, Occurrence, Series
 
 BACKOFF_FIRST: Final = 5.0
 BACKOFF_LONGEST: Final = 300.0
@@ -59,7 +59,7 @@ class Channel:
 
     def first_entry(self) -> str | None:
         """The oldest stream entry that it has not been told of."""
-        return oldest([one.group.first_entry for one in self.series.values() if one.group is not None])
+        return _oldest([one.group.first_entry for one in self.series.values() if one.group is not None])
 
     def given_up(self, now: float) -> bool:
         """Whether it has been failing for longer than others should be held back for."""
@@ -80,4 +80,14 @@ def first_untold(channels: list[Channel], now: float) -> str | None:
     Channels that are given up do not count while there are others.
     """
     counting = [one for one in channels if not one.given_up(now)] or channels
-    return oldest([entry for one in counting if (entry := one.first_entry()) is not None])
+    return _oldest([entry for one in counting if (entry := one.first_entry()) is not None])
+
+
+def _oldest(entry_ids: list[str]) -> str | None:
+    return min(entry_ids, key=_order, default=None)
+
+
+def _order(entry_id: str) -> tuple[int, int]:
+    """A stream id as numbers that sort as the stream does."""
+    milliseconds, sequence = entry_id.split("-")
+    return int(milliseconds), int(sequence)

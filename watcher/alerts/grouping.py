@@ -10,7 +10,6 @@ from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import Final
 
-from watcher.events.stream import order
 from watcher.model import Micros
 
 GATHER: Final = 10.0
@@ -130,8 +129,3 @@ class Series:
     def begun_again(self) -> Series:
         """Without what has gathered, which will be read once more."""
         return Series(told_at=self.told_at)
-
-
-def oldest(entry_ids: list[str]) -> str | None:
-    """The least of some stream ids."""
-    return min(entry_ids, key=order, default=None)

@@ -17,6 +17,8 @@ TIMEOUT: Final = 15.0
 _TELLING: Final = ("apprise", "urllib3", "requests", "requests_oauthlib", "oauthlib", "paho", "slixmpp")
 """Loggers whose lines can hold a URL or a part of one: Apprise's, and those of what it sends with."""
 
+_NOWHERE: Final = logging.NullHandler()
+
 _SEVERITY: Final = {Kind.ERROR: "failure", Kind.UNKNOWN_STATUS: "warning"}
 """What Apprise calls a notification of each kind; services colour it so."""
 
@@ -51,8 +53,8 @@ class AppriseNotifier:
 def check_urls(urls: Sequence[str]) -> list[str]:
     """A line for each URL that Apprise cannot use; nothing is sent."""
     return [
-        f"WATCHER_ALERTS__URLS: entry {number} ({scheme_of(url)}://...) is not an Apprise URL; "
-        "write it as Apprise's documentation of that service says, one URL an entry"
+        f"WATCHER_ALERTS__URLS: entry {number} ({scheme_of(url)}://...) is not an Apprise URL that works here; "
+        "write it as Apprise's documentation of that service says, and install what it names"
         for number, url in enumerate(urls, start=1)
         if len(_load(url)) != 1
     ]
@@ -66,13 +68,13 @@ def scheme_of(url: str) -> str:
 
 def _load(url: str) -> Any:
     """An Apprise object for the URL; empty where it is none."""
-    # When used, not before: it takes 0.1 s, and its plugins some more.
-    import apprise
-
     for name in _TELLING:
         logger = logging.getLogger(name)
         logger.propagate = False
-        logger.addHandler(logging.NullHandler())
+        logger.addHandler(_NOWHERE)
+    # When used, not before: it takes 0.1 s, and its plugins some more.
+    import apprise
+
     loaded = apprise.Apprise(asset=apprise.AppriseAsset(app_id="ocr-watcher", app_desc="OCR watcher"))
     loaded.add(url)
     return loaded

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from watcher.model import SECOND, Micros, TaskId
-from watcher.sandbox import SimulatedTask
+from watcher.sandbox.tasks import SimulatedTask
 
 Key = tuple[TaskId, str]
 """A transition: the task and the status that it ended with."""

@@ -23,6 +23,9 @@ FORGET_AFTER: Final = 86_400.0
 _AT_ONCE: Final = 500
 """Entries acknowledged in one step; ``acknowledge.lua`` takes twice as many at most."""
 
+First = Literal["oldest", "newest"]
+"""Where a group begins that never was: with the oldest entry, or after the newest, with what comes from now on."""
+
 Entry = tuple[str, dict[bytes, bytes] | None]
 """A stream entry: its id and its fields, which are None when it has been deleted since it was given."""
 
@@ -43,11 +46,10 @@ class ConsumerGroup:
         self._read = redis.register_script(script(__package__, "read"))
         self._acknowledge = redis.register_script(script(__package__, "acknowledge"))
 
-    async def join(self, *, first: Literal["oldest", "newest"]) -> str | None:
+    async def join(self, *, first: First) -> str | None:
         """Make sure that there is a group. Returns the id after which it begins if it had to be made.
 
-        A group that was there before begins after its cursor. One that never was begins with the ``oldest``
-        entry, or after the ``newest``: with what is appended from now on.
+        A group that was there before begins after its cursor, one that never was as ``first`` says.
         """
         with store_errors():
             state, start = await self._join(

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from typing import Final
 
 from watcher.clock import Clock
-from watcher.events.envelope import to_event
+from watcher.events.envelope import to_event, to_fields
 from watcher.metrics import Metrics
-from watcher.model import SECOND, TERMINAL, Event, Micros, Scope, Task, TaskId, from_seconds
+from watcher.model import SECOND, TERMINAL, Micros, Scope, Task, TaskId, from_seconds
 from watcher.polling.diff import Decision, Reason, Rules, decide, vanish
 from watcher.state.lease import LeaseLostError
 from watcher.state.records import Known
@@ -125,34 +125,36 @@ class Recorder:
                 _Decided(task_id, created_at, known.get(task_id), decision_of(task_id, known.get(task_id)))
                 for task_id, created_at in created.items()
             ]
-            events = self._events(decided)
+            entries = self._entries(decided)
             flight = {**_flight(decided, before), **dict.fromkeys(drop)}
             changes = [
                 Change(each.task_id, each.created_at, each.before, each.decision.known)
                 for each in decided
                 if each.decision.known != each.before
             ]
-            commit = Commit(self._scope, changes, flight, events, before, after)
+            commit = Commit(self._scope, changes, flight, entries, before, after)
             match await self._store.commit(commit, self._nonce):
                 case Outcome.APPLIED:
                     self._measure(decided)
-                    return _summary(decided, len(events))
+                    return _summary(decided, len(entries))
                 case Outcome.FENCED:
                     raise LeaseLostError
                 case Outcome.CONFLICT:
                     continue
         raise ConflictError
 
-    def _events(self, decided: Sequence[_Decided]) -> list[Event]:
+    def _entries(self, decided: Sequence[_Decided]) -> list[dict[str, str | bytes]]:
         detected_at = from_seconds(self._clock.time())
         return [
-            to_event(
-                transition,
-                scope=self._scope,
-                namespace=self._publication.namespace,
-                source=self._publication.source,
-                detected_at=detected_at,
-                recognized_data=self._publication.recognized_data,
+            to_fields(
+                to_event(
+                    transition,
+                    scope=self._scope,
+                    namespace=self._publication.namespace,
+                    source=self._publication.source,
+                    detected_at=detected_at,
+                    recognized_data=self._publication.recognized_data,
+                )
             )
             for each in decided
             for transition in each.decision.transitions

@@ -11,7 +11,7 @@ from pydantic.fields import FieldInfo
 from pydantic_core import ErrorDetails
 
 from watcher.settings.endpoint import Endpoint
-from watcher.settings.names import FIELDS, PREFIX, WEBHOOKS, from_place, not_a_field, written
+from watcher.settings.names import FIELDS, PREFIX, from_place, not_a_field, written
 from watcher.settings.sources import Layer
 
 _KINDS: Final = {

@@ -120,18 +120,18 @@ def _toml(path: Path, faults: list[str]) -> Layer:
     except (OSError, UnicodeDecodeError) as fault:
         faults.append(f"{CONFIG}: {path} {_reason(fault)}; give the path of a readable TOML file")
         return Layer(place, {})
-    tables: dict[str, object] = {}
-    for section, value in data.items():
-        if isinstance(value, dict) and section != "webhooks":
-            names = {field: f"{PREFIX}{section}__{field}".upper() for field in value}
-            if known := {field: value[field] for field, name in names.items() if name in _SETTABLE}:
-                tables[section] = known
-            faults += unknown(names.values(), place, _SETTABLE)
-        elif section == "webhooks":
-            tables[section] = value
+    flat: dict[str, object] = {}
+    for title, value in data.items():
+        if isinstance(value, dict) and title.lower() != "webhooks":
+            flat |= {f"{title}__{field}".lower(): given for field, given in value.items()}
         else:
-            faults += unknown([PREFIX + section.upper()], place, _SETTABLE)
-    return Layer(place, tables)
+            flat[title.lower()] = value
+    faults += unknown((PREFIX + name.upper() for name in flat), place, _SETTABLE)
+    sections: dict[str, dict[str, object]] = {}
+    for section, _, field in (name.partition("__") for name in flat if PREFIX + name.upper() in _SETTABLE):
+        if field:
+            sections.setdefault(section, {})[field] = flat[f"{section}__{field}"]
+    return Layer(place, {**sections, **{name: flat[name] for name in ("webhooks",) if name in flat}})
 
 
 def _secrets(path: Path, faults: list[str]) -> Layer:

@@ -10,7 +10,7 @@ import asyncio
 import os
 import secrets
 import socket
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable
 from typing import Final
 
 import structlog
@@ -86,6 +86,15 @@ class Lease:
         self._sure_until = float("-inf")
         with store_errors():
             await self._release(keys=[self._key], args=[self.nonce])
+
+
+async def break_leases(redis: Redis, shards: Iterable[Keys]) -> None:
+    """Free the leases of holders that are known to be dead, so that nobody waits for them to lapse.
+
+    Should one live after all, its nonce no longer fits and it is fenced off. Raises ``StoreUnavailable``.
+    """
+    with store_errors():
+        await redis.delete(*(keys.lease for keys in shards))
 
 
 class Leadership:

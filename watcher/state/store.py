@@ -15,8 +15,7 @@ from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
 from watcher.errors import StoreError, StoreUnavailable
-from watcher.events.envelope import to_fields
-from watcher.model import EntityId, Event, Micros, Scope, TaskId
+from watcher.model import EntityId, Micros, Scope, TaskId
 from watcher.state.keys import BUCKET_WIDTH, Keys, bucket_of
 from watcher.state.lua import script
 from watcher.state.records import Known, RecordError
@@ -47,14 +46,14 @@ class Change:
 class Commit:
     """Everything that one page brought. ``flight`` maps a task to its created_at, or None once it has ended.
 
-    ``before`` and ``after`` are the scope's progress; where they differ, coverage, start, adoption and ladder
+    ``entries`` are the stream entries to append, each with the same fields. ``before`` and ``after`` are the scope's progress; where they differ, coverage, start, adoption and ladder
     are moved in the same step.
     """
 
     scope: Scope
     changes: Sequence[Change] = ()
     flight: Mapping[TaskId, Micros | None] = field(default_factory=dict)
-    events: Sequence[Event] = ()
+    entries: Sequence[Mapping[str, str | bytes]] = ()
     before: ScopeState | None = None
     after: ScopeState | None = None
 
@@ -122,7 +121,7 @@ class Store:
             for task_id, created_at in commit.flight.items()
             for part in (task_id, "" if created_at is None else str(created_at))
         ]
-        entries = [list(chain.from_iterable(to_fields(event).items())) for event in commit.events]
+        entries = [list(chain.from_iterable(entry.items())) for entry in commit.entries]
         args: list[bytes | str | int] = [
             nonce,
             len(records) // 4,

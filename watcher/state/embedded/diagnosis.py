@@ -19,8 +19,9 @@ _KEPT: Final = "Nothing in it was changed"
 def explain(log: str, code: int, *, port: int | None, checker: Path, append_only: Path) -> str:
     """One line on why the server ended, and how to mend it.
 
-    ``log`` is what it wrote since its start, ``code`` its exit code or the negative number of a signal. ``checker`` is the server's program under the name that makes it
-    examine an append-only file, and ``append_only`` the directory of those files.
+    ``log`` is what it wrote since its start, ``code`` its exit code or the negative number of a signal.
+    ``checker`` is the server's program under the name that makes it examine an append-only file, and
+    ``append_only`` the directory of those files.
     """
     damage = _DAMAGED.search(log)
     if damage and damage["aof"]:
@@ -40,8 +41,8 @@ def explain(log: str, code: int, *, port: int | None, checker: Path, append_only
     if "Address already in use" in log:
         return f"the embedded store's port {port} on the loopback address is in use: choose another"
     return (
-        f"the embedded server ended with {code} ({_last_line(log)}): see {append_only.parent}/valkey.log, or set "
-        "WATCHER_REDIS__URL to a server of your own"
+        f"the embedded server ended with {code} ({_last_line(log)}): see {append_only.parent}/valkey.log, "
+        "or set WATCHER_REDIS__URL to a server of your own"
     )
 
 

@@ -26,8 +26,8 @@ from watcher.state.embedded.lock import FileLock
 from watcher.state.embedded.place import Place
 
 _CLAIM_SECONDS: Final = 1.0
-"""For the directory to come free. A process that a daemon is just about to start holds that daemon's lock, too,
-until it has become its own program: for milliseconds, but even when the daemon has been killed meanwhile."""
+"""For the directory to come free. A process that a daemon is about to start holds that daemon's lock until it
+has become its own program: for milliseconds, but also when the daemon has been killed meanwhile."""
 _GRACE_SECONDS: Final = 10.0
 """For a clean end. A server that is killed instead may lose what a slow disk has kept it from writing."""
 _ORPHAN_SECONDS: Final = 30.0
@@ -115,14 +115,13 @@ class EmbeddedServer:
         loop = asyncio.get_running_loop()
         deadline = loop.time() + _CLAIM_SECONDS
         while not self._lock.held and not self._lock.acquire():
-            if loop.time() < deadline:
-                await asyncio.sleep(0.02)
-                continue
-            raise StoreBusy(
-                f"another watcher (process {self._lock.holder() or 'unknown'}) runs its store in "
-                f"{self._place.data_dir}: stop it, give this one another WATCHER_REDIS__DATA_DIR, or let "
-                "both share one server through WATCHER_REDIS__URL"
-            )
+            if loop.time() > deadline:
+                raise StoreBusy(
+                    f"another watcher (process {self._lock.holder() or 'unknown'}) runs its store in "
+                    f"{self._place.data_dir}: stop it, give this one another WATCHER_REDIS__DATA_DIR, or let "
+                    "both share one server through WATCHER_REDIS__URL"
+                )
+            await asyncio.sleep(0.02)
         self._lock.note(f"{os.getpid()} on {platform.node()}")
 
     async def _run(self, binary: Path) -> None:
