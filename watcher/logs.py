@@ -6,8 +6,8 @@ import json
 import logging
 import re
 import sys
-from collections.abc import Iterable
-from typing import Final, TextIO
+from collections.abc import Callable, Iterable
+from typing import Any, Final, TextIO
 
 import structlog
 from structlog.tracebacks import ExceptionDictTransformer
@@ -69,7 +69,7 @@ def configure(level: str, format: str, stream: TextIO | None = None, secrets: It
         logging.getLogger(name).setLevel(max(threshold, logging.WARNING))
 
 
-def masking(secrets: Iterable[str] = ()) -> Processor:
+def masking(secrets: Iterable[str] = ()) -> Callable[[WrappedLogger, str, Any], str]:
     """A processor for the end of a chain, which takes secrets out of the line that is about to be written."""
     forms = {
         form
@@ -83,7 +83,7 @@ def masking(secrets: Iterable[str] = ()) -> Processor:
     exact = [re.escape(form) for form in sorted(forms, key=lambda form: (-len(form), form))]
     pattern = re.compile("|".join([*exact, _LAST_RESORT]))
 
-    def mask(_logger: WrappedLogger, _method: str, line: object) -> str:
+    def mask(_logger: WrappedLogger, _method: str, line: Any) -> str:
         return pattern.sub(lambda found: (found["word"] or "") + MASK, str(line))
 
     return mask

@@ -66,7 +66,7 @@ async def test_a_row_is_the_task() -> None:
 
 
 async def test_filters_reach_the_world() -> None:
-    world = world_of()
+    world = world_of(twin_share=0.0)
     truth = world.truth(after(60))
     low, high = truth[100].created_at, truth[300].created_at
     async with serving(world) as client:
@@ -119,7 +119,7 @@ async def test_a_token_overrides_every_other_parameter() -> None:
 
 
 async def test_tokens_remember_the_ids_asked_for() -> None:
-    world = world_of()
+    world = world_of(twin_share=0.0)
     ids = [task.id for task in world.truth(after(60))[:120]]
     async with serving(world) as client:
         pages = await all_pages(client, [("id__in", one) for one in ids] + [("limit", "50")])

@@ -38,6 +38,10 @@ _BEGINNING: Final = "0-0"
 _log = structlog.get_logger()
 
 
+class NotAccepted(Exception):  # noqa: N818 - an answer, not a fault of the caller
+    """A notification was not accepted; its text says why in a few words, without any part of a URL."""
+
+
 class Notifier(Protocol):
     """Tells people, over one way of reaching them."""
 
@@ -46,8 +50,8 @@ class Notifier(Protocol):
         """What kind of way, for logs: never where it leads."""
         ...
 
-    async def notify(self, message: Message) -> bool:
-        """Send a message; whether it was accepted."""
+    async def notify(self, message: Message) -> None:
+        """Send a message. Raises ``NotAccepted``."""
         ...
 
 
@@ -160,34 +164,27 @@ class Alerts:
     async def _notify_one(self, position: int) -> tuple[int, int]:
         sent = 0
         for group in self._channels[position].due(self._clock.monotonic()):
-            accepted = await self._accepted(self._notifiers[position], compose(group))
-            self._metrics.alerts_sent.labels("sent" if accepted else "failed").inc()
-            self._note(position, group, accepted=accepted)
-            if not accepted:
+            trouble = await _trouble(self._notifiers[position], compose(group))
+            self._note(position, group, trouble)
+            if trouble is not None:
                 return sent, 1
             sent += 1
         return sent, 0
 
-    async def _accepted(self, notifier: Notifier, message: Message) -> bool:
-        try:
-            return await notifier.notify(message)
-        except Exception as error:
-            # All of them: a notifier's own fault must not stop the others. Its text might hold the URL.
-            _log.error("alert.internal_error", service=notifier.service, error=type(error).__name__)
-            return False
-
-    def _note(self, position: int, group: Group, *, accepted: bool) -> None:
+    def _note(self, position: int, group: Group, trouble: str | None) -> None:
         channel, now = self._channels[position], self._clock.monotonic()
         log = _log.bind(notifier=position + 1, service=self._notifiers[position].service)
-        if accepted:
+        self._metrics.alerts_sent.labels("sent" if trouble is None else "failed").inc()
+        if trouble is None:
             self._channels[position] = channel.told(group.kind, now)
             if channel.failing_since is not None:
-                log.info("alert.recovered", failures=channel.failures, seconds=now - channel.failing_since)
+                seconds = round(now - channel.failing_since, 3)
+                log.info("alert.recovered", failures=channel.failures, seconds=seconds)
             log.info("alert.sent", kind=group.kind.value, count=group.count)
         else:
             self._channels[position] = channel.failed(now)
             if channel.failing_since is None:
-                log.warning("alert.failed", kind=group.kind.value, count=group.count)
+                log.warning("alert.failed", kind=group.kind.value, count=group.count, reason=trouble)
 
     async def _acknowledge_told(self) -> int:
         """Acknowledge every entry before the first that somebody has yet to be told of."""
@@ -200,3 +197,15 @@ class Alerts:
             done += await self._group.acknowledge(entry_ids)
         self._held -= done
         return done
+
+
+async def _trouble(notifier: Notifier, message: Message) -> str | None:
+    """Why a message was not accepted; None when it was."""
+    try:
+        await notifier.notify(message)
+    except NotAccepted as error:
+        return str(error)
+    except Exception as error:
+        # All of them: a notifier's own fault must not stop the others. Its text might hold the URL.
+        return type(error).__name__
+    return None

@@ -8,6 +8,7 @@ import re
 from collections.abc import Sequence
 from typing import Any, Final
 
+from watcher.alerts.alerts import NotAccepted
 from watcher.alerts.grouping import Kind
 from watcher.alerts.message import Message
 
@@ -31,23 +32,23 @@ class AppriseNotifier:
         self._apprise: Any = None
         self.service = scheme_of(url)
 
-    async def notify(self, message: Message) -> bool:
-        """Send a message; whether it was accepted. It runs in a thread, since Apprise is synchronous."""
-        return await asyncio.to_thread(self._notify, message)
+    async def notify(self, message: Message) -> None:
+        """Send a message, in a thread, since Apprise is synchronous. Raises ``NotAccepted``."""
+        await asyncio.to_thread(self._notify, message)
 
-    def _notify(self, message: Message) -> bool:
+    def _notify(self, message: Message) -> None:
         if self._apprise is None:
             self._apprise = _load(self._url)
-        # Only its truth is to be relied on: it is no bool, and equal to none.
-        return bool(
-            self._apprise.notify(
-                title=message.title,
-                body=message.body,
-                body_format="text",
-                notify_type=_SEVERITY[message.kind],
-                timeout=TIMEOUT,
-            )
+        result = self._apprise.notify(
+            title=message.title,
+            body=message.body,
+            body_format="text",
+            notify_type=_SEVERITY[message.kind],
+            timeout=TIMEOUT,
         )
+        # Only its truth is to be relied on: it is no bool, and equal to none.
+        if not result:
+            raise NotAccepted(_reason(result))
 
 
 def check_urls(urls: Sequence[str]) -> list[str]:
@@ -58,6 +59,14 @@ def check_urls(urls: Sequence[str]) -> list[str]:
         for number, url in enumerate(urls, start=1)
         if len(_load(url)) != 1
     ]
+
+
+def _reason(result: Any) -> str:
+    """What can be said of a failure: Apprise's word for it, and the status of an HTTP answer if there was one."""
+    words = [result.status.name.lower()]
+    for entry in result.logs():
+        words += [f"http {status}" for status in re.findall(r"\berror=(\d{3})\b", entry.message)]
+    return ", ".join(dict.fromkeys(words))
 
 
 def scheme_of(url: str) -> str:

@@ -49,6 +49,19 @@ class Daemon:
                 start_new_session=True,
             )
 
+    @property
+    def pid(self) -> int:
+        """The number of the process."""
+        return self._started().pid
+
+    def signal(self, number: signal.Signals) -> None:
+        """Send it a signal."""
+        self._started().send_signal(number)
+
+    async def wait(self) -> int:
+        """Wait until it has ended; its exit code."""
+        return await self._started().wait()
+
     async def kill(self) -> None:
         """End it with SIGKILL: it has no chance to tidy up."""
         process = self._started()

@@ -9,7 +9,7 @@ from __future__ import annotations
 from itertools import count
 from pathlib import PurePosixPath
 from typing import Any, Final
-from urllib.parse import urlsplit
+from urllib.parse import SplitResult, urlsplit
 
 import msgspec
 from aiohttp import BodyPartReader, web
@@ -40,10 +40,9 @@ class Intake:
     async def from_url(self, call: Call) -> Answer:
         """202 with a new task for the document at ``file_url``."""
         body = await _json_object(call.request)
-        url = body.get("file_url")
-        parts = urlsplit(url) if isinstance(url, str) and url.isprintable() else None
+        parts = _http_url(body.get("file_url"))
         faults = []
-        if parts is None or parts.scheme not in ("http", "https") or not parts.hostname:
+        if parts is None:
             faults.append(detail("body", "file_url", "invalid or missing URL", "value_error.url"))
         document_type = body.get("document_type")
         if document_type is not None and document_type not in DOCUMENT_TYPES:
@@ -94,6 +93,14 @@ class Intake:
         task = self._world.create(scope, call.now, document_type, outcome)
         call.rows = 1
         return as_json(task_row(task, task.created_at), 202)
+
+
+def _http_url(url: object) -> SplitResult | None:
+    try:
+        parts = urlsplit(url) if isinstance(url, str) else None
+    except ValueError:
+        return None
+    return parts if parts and parts.scheme in ("http", "https") and parts.hostname else None
 
 
 async def _json_object(request: web.Request) -> dict[str, Any]:

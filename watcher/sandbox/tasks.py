@@ -231,8 +231,6 @@ def _lifetime_seconds(early: bool, tail: bool, length: float) -> float:
 def _visibility(settings: WorldSettings, faults: Faults, number: int, how: float, length: float) -> int:
     """Microseconds from a task's creation to the moment from which it is listed."""
     late = stroke(settings.seed, "late", number, faults.late)
-    if late is not None:
-        seconds = 1 + 9 * late
-    else:
-        seconds = length * (0.02 if how < 0.97 else 2.0 if how < 0.999 else 60.0)
+    usual = length * (0.02 if how < 0.97 else 2.0 if how < 0.999 else 60.0)
+    seconds = usual if late is None else 1 + 9 * late
     return round(seconds * settings.visibility_scale * SECOND)

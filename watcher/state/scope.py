@@ -36,7 +36,7 @@ class ScopeState:
             "start": self.start.encode() if self.start else b"",
             "coverage": self.coverage.encode() if self.coverage.intervals else b"",
             "adopted": _ADOPTED if self.adopted else b"",
-            "ladder": msgspec.json.encode(self.ladder, order="sorted") if self.ladder else b"",
+            "ladder": msgspec.json.encode(dict(sorted(self.ladder.items()))) if self.ladder else b"",
         }
 
     @classmethod

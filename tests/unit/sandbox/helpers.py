@@ -10,7 +10,7 @@ from typing import Any
 import aiohttp
 import msgspec
 
-from tests.fakes import EagerClock, FakeClock
+from tests.fakes import EagerClock
 from watcher.model import SECOND, Micros, Scope, TaskId, from_seconds
 from watcher.sandbox import NO_FAULTS, Faults, Sandbox, SimulatedTask, World, WorldSettings
 
@@ -67,7 +67,7 @@ class Got:
 class Client:
     """Talks HTTP to a sandbox."""
 
-    def __init__(self, sandbox: Sandbox, clock: FakeClock, session: aiohttp.ClientSession) -> None:
+    def __init__(self, sandbox: Sandbox, clock: EagerClock, session: aiohttp.ClientSession) -> None:
         self.sandbox = sandbox
         self.clock = clock
         self.session = session
