@@ -7,7 +7,7 @@ from typing import Annotated, Final
 
 import typer
 
-from watcher import __version__
+from watcher import __version__, logs
 from watcher.cli.check import check
 from watcher.cli.demo import demo
 from watcher.cli.reset import reset
@@ -31,13 +31,20 @@ for command in (run, demo, sandbox, check, status, tail, reset):
     app.command()(command)
 
 
+def _say_version(asked: bool) -> None:
+    if asked:
+        typer.echo(f"ocr-watcher {__version__}")
+        raise typer.Exit
+
+
 @app.callback()
 def _options(
-    version: Annotated[bool, typer.Option("--version", help="Say the version and end.")] = False,
+    version: Annotated[
+        bool, typer.Option("--version", help="Say the version and end.", callback=_say_version, is_eager=True)
+    ] = False,
 ) -> None:
-    if version:
-        print(f"ocr-watcher {__version__}")  # noqa: T201 - what was asked for
-        raise typer.Exit
+    # The daemon configures its own log; a command only lets through what its user must know.
+    logs.configure("warning", "console")
 
 
 def main() -> None:
@@ -45,11 +52,10 @@ def main() -> None:
     try:
         app()
     except ConfigurationError as error:
-        for fault in error.faults:
-            print(fault, file=sys.stderr)  # noqa: T201 - a command speaks to its user
+        typer.echo("\n".join(error.faults), err=True)
         sys.exit(MISCONFIGURED)
     except WatcherError as error:
-        print(error, file=sys.stderr)  # noqa: T201 - as above
+        typer.echo(str(error), err=True)
         sys.exit(FAILED)
 
 

@@ -10,6 +10,7 @@ from typing import TypeVar
 import uvloop
 from redis.asyncio import Redis
 
+from watcher.errors import StoreError, StoreUnavailable
 from watcher.settings import Settings
 from watcher.state.connection import connect
 from watcher.state.embedded import embedded_url
@@ -32,12 +33,19 @@ async def open_store(settings: Settings) -> AsyncIterator[Redis]:
     Raises:
         StoreError: it does not answer; of an embedded one, that no daemon is running.
     """
-    url = (
-        settings.redis.url.get_secret_value() if settings.redis.url else embedded_url(settings.redis.data_dir)
-    )
+    wanted = settings.redis
+    url = wanted.url.get_secret_value() if wanted.url else embedded_url(wanted.data_dir)
     async with connect(url) as redis:
-        with store_errors():
-            await redis.ping()
+        try:
+            with store_errors():
+                await redis.ping()
+        except StoreUnavailable as error:
+            if wanted.url is not None:
+                raise
+            raise StoreError(
+                f"no daemon runs its store in {wanted.data_dir}: start `watcher run`, "
+                "or point WATCHER_REDIS__DATA_DIR or WATCHER_REDIS__URL at the store that is meant"
+            ) from error
         yield redis
 
 

@@ -101,7 +101,7 @@ def plan(situation: Situation, policy: Policy) -> Plan:
     history = [
         Window(piece)
         for gap in reversed(state.coverage.gaps(min(begin, low), low))
-        for piece in _newest_first(gap, situation.width)
+        for piece in _newest_first(gap, situation.width, policy.overlap)
     ]
     rungs = ladder.due(
         state.ladder,
@@ -127,6 +127,14 @@ def leftovers(in_flight: Mapping[TaskId, Micros], seen: AbstractSet[TaskId]) -> 
         yield tuple(missing[at : at + PAGE])
 
 
+def memory(policy: Policy) -> int:
+    """How far behind what is covered a plan may read, in microseconds: records must be kept for so long.
+
+    A record forgotten sooner would be derived, and told, a second time.
+    """
+    return max(ladder.memory(policy.horizon), policy.overlap + REACHES[-1])
+
+
 def lower_bound(arrival_rate: float, span: float) -> int:
     """The fewest requests that any poller can spend on ``span`` seconds: each ended row comes down once.
 
@@ -135,11 +143,14 @@ def lower_bound(arrival_rate: float, span: float) -> int:
     return max(1, ceil(arrival_rate * span / PAGE))
 
 
-def next_width(width: int, rows: int) -> int:
-    """The span worth one window of the past, after one of ``width`` brought so many rows."""
+def next_width(width: int, span: int, rows: int) -> int:
+    """The span worth one window of the past, after a window of ``span`` brought so many rows.
+
+    A window that was narrower than ``width`` because little was left to read says nothing for a wider one.
+    """
     if rows > 10 * PAGE:
-        return max(NARROWEST, width // 2)
-    if rows <= 2 * PAGE:
+        return max(NARROWEST, min(width, span) // 2)
+    if rows <= 2 * PAGE and span >= width:
         return min(WIDEST, width * 2)
     return width
 
@@ -168,9 +179,13 @@ def _reach(floor: Micros, situation: Situation) -> tuple[Micros, int]:
     return Micros(floor - reach), expected
 
 
-def _newest_first(gap: Interval, width: int) -> Iterator[Interval]:
+def _newest_first(gap: Interval, width: int, overlap: int) -> Iterator[Interval]:
+    """The gap in windows. The oldest reaches back over what was read just before the gap opened.
+
+    Rows that were late there had no later cycle to be seen in.
+    """
     high = gap.high
     while high > gap.low:
         low = max(gap.low, Micros(high - width))
-        yield Interval(low, high)
+        yield Interval(Micros(low - overlap) if low == gap.low else low, high)
         high = low

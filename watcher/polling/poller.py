@@ -13,8 +13,8 @@ from watcher.clock import Clock
 from watcher.metrics import Metrics
 from watcher.model import SECOND, Micros, Scope
 from watcher.monite.errors import MoniteError, ScopeRejected
-from watcher.polling import ladder
 from watcher.polling.board import Board, ScopeReport
+from watcher.polling.planner import memory
 from watcher.polling.reader import Reader, TaskSource
 from watcher.polling.recorder import ConflictError, Publication, Recorder
 from watcher.polling.scanner import Cycle, PollPolicy, Scanner
@@ -144,14 +144,13 @@ class ScopePoller:
         return interval + (longest - interval) * self._tools.jitter()
 
     async def _forget(self) -> None:
-        """Forget records that no level of the ladder reads again, but nothing that is yet to be covered."""
+        """Forget records of what no cycle reads again, but nothing that is yet to be covered."""
         clock = self._tools.clock
         now = self._reader.now()
         if now is None or clock.monotonic() - self._forgot_at < FORGETTING:
             return
         self._forgot_at = clock.monotonic()
-        memory = ladder.memory(round(self._tools.policy.horizon * SECOND))
-        before = Micros(now - round(self._report.lag * SECOND) - memory)
+        before = Micros(now - round(self._report.lag * SECOND) - memory(self._tools.policy.planning))
         await self._tools.store.forget(self._scope, before, self._nonce)
 
 

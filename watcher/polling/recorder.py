@@ -171,13 +171,17 @@ class Recorder:
 
 
 def _flight(decided: Sequence[_Decided], before: ScopeState) -> dict[TaskId, Micros | None]:
-    """What enters the in-flight index and what leaves it."""
+    """What enters the in-flight index and what leaves it.
+
+    A change that ends a task takes it out whether or not ``before`` names it: an earlier read of the same
+    cycle may have put it in.
+    """
     moves: dict[TaskId, Micros | None] = {}
     for each in decided:
         tracked = each.task_id in before.in_flight
         if each.decision.in_flight and not tracked:
             moves[each.task_id] = each.created_at
-        elif tracked and not each.decision.in_flight:
+        elif not each.decision.in_flight and (tracked or each.decision.reason is Reason.CHANGED):
             moves[each.task_id] = None
     return moves
 

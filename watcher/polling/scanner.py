@@ -168,7 +168,8 @@ class Scanner:
                 self._width = max(NARROWEST, self._width // 2)
             return state
         if isinstance(read, Window) and read.interval.high < now:
-            self._width = next_width(self._width, rows)
+            span = read.interval.high - read.interval.low
+            self._width = next_width(self._width, span, rows)
         return done
 
     async def _ask_by_id(self, name: str, state: ScopeState, now: Micros, tally: _Tally) -> None:
@@ -191,9 +192,13 @@ class Scanner:
                 tally.seen.update(found)
                 tally.absent.update(set(ids) - found)
 
-        async with asyncio.TaskGroup() as group:
-            for ids in leftovers(state.in_flight, tally.seen):
-                group.create_task(ask(ids))
+        try:
+            async with asyncio.TaskGroup() as group:
+                for ids in leftovers(state.in_flight, tally.seen):
+                    group.create_task(ask(ids))
+        except ExceptionGroup as failed:
+            # One of them says enough: the lease or the store is gone for all, or progress was moved for all.
+            raise failed.exceptions[0] from None
         await self._count_absences(state, tally)
 
     async def _count_absences(self, state: ScopeState, tally: _Tally) -> None:

@@ -153,23 +153,28 @@ class Store:
     async def forget(self, scope: Scope, before: Micros, nonce: str) -> int:
         """Forget records of tasks created before an instant, in whole buckets without in-flight tasks.
 
-        Returns the number of buckets forgotten; 0 also when fenced.
+        Returns the number of buckets forgotten; it stops where the lease is another's.
         """
+        forgotten = kept = 0
         with store_errors():
-            members = await self._redis.zrange(
-                self.keys.buckets(scope), "-inf", f"({bucket_of(before)}", byscore=True, offset=0, num=100
-            )
-            if not members:
-                return 0
-            buckets = [int(_text(member)) for member in members]
-            keys = [
-                self.keys.lease,
-                self.keys.in_flight(scope),
-                self.keys.buckets(scope),
-                *(self.keys.tasks(scope, bucket) for bucket in buckets),
-            ]
-            forgotten = await self._forget(keys=keys, args=[nonce, BUCKET_WIDTH, *buckets])
-        return max(0, int(forgotten))
+            while True:
+                members = await self._redis.zrange(
+                    self.keys.buckets(scope), "-inf", f"({bucket_of(before)}", byscore=True, offset=kept, num=100
+                )
+                if not members:
+                    return forgotten
+                buckets = [int(_text(member)) for member in members]
+                keys = [
+                    self.keys.lease,
+                    self.keys.in_flight(scope),
+                    self.keys.buckets(scope),
+                    *(self.keys.tasks(scope, bucket) for bucket in buckets),
+                ]
+                gone = int(await self._forget(keys=keys, args=[nonce, BUCKET_WIDTH, *buckets]))
+                if gone < 0:
+                    return forgotten
+                forgotten += gone
+                kept += len(buckets) - gone
 
     async def reset(self, scope: Scope) -> None:
         """Forget everything about a scope: the next run is a first run for it. Its events stay."""

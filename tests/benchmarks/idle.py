@@ -1,0 +1,121 @@
+"""What the daemon takes of a machine while nothing happens: memory and CPU, with its embedded store."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import re
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+import httpx
+
+from tests.benchmarks.machine import Cores, Footprint, footprint
+from tests.benchmarks.report import Cell, Column, Report
+from tests.benchmarks.samples import START
+from watcher.clock import SystemClock
+from watcher.demo.daemon import Daemon
+from watcher.sandbox import Sandbox, World, WorldSettings
+from watcher.settings import PollSettings
+from watcher.state.connection import connect
+from watcher.state.embedded import embedded_url
+
+_PATIENCE_SECONDS: Final = 60.0
+_GLANCE_SECONDS: Final = 0.1
+
+
+@dataclass(frozen=True, slots=True)
+class Size:
+    """Seconds to let pass once the daemon is ready, and seconds to watch it for after that."""
+
+    settling: float
+    watching: float
+
+
+FULL: Final = Size(settling=5.0, watching=30.0)
+QUICK: Final = Size(settling=2.0, watching=10.0)
+
+
+async def run(size: Size, cores: Cores) -> Report:
+    """Measure `watcher run` with one endpoint, all other settings as they are by default."""
+    clock = SystemClock()
+    world = World(WorldSettings(rate=0, entities=0), START)
+    with tempfile.TemporaryDirectory(prefix="watcher-") as name:
+        directory = Path(name)
+        async with Sandbox(world, clock) as sandbox:
+            daemon = Daemon(_settings(sandbox.base_url, directory), directory)
+            with cores.starting_servers():
+                await daemon.start()
+            try:
+                pids = await _ready(daemon), await _store_pid(directory)
+                await asyncio.sleep(size.settling)
+                before = [footprint(pid) for pid in pids]
+                await asyncio.sleep(size.watching)
+                after = [footprint(pid) for pid in pids]
+                daemon.check()
+            finally:
+                await daemon.stop()
+    return _report(before, after, size.watching)
+
+
+def _settings(base_url: str, directory: Path) -> dict[str, str]:
+    endpoint = {"name": "idle", "url": "http://127.0.0.1:9/", "secrets": ["whsec_" + "A" * 32]}
+    return {
+        "WATCHER_MONITE__BASE_URL": base_url,
+        "WATCHER_MONITE__TOKEN": "benchmark",
+        "WATCHER_REDIS__DATA_DIR": str(directory),
+        "WATCHER_WEBHOOKS": json.dumps([endpoint]),
+        "WATCHER_HTTP__PORT": "0",
+    }
+
+
+async def _ready(daemon: Daemon) -> int:
+    """Wait until the daemon has scanned once; its process id, as it logs it."""
+    async with asyncio.timeout(_PATIENCE_SECONDS), httpx.AsyncClient(trust_env=False) as client:
+        while True:
+            daemon.check()
+            log = daemon.log.read_text()
+            url, pid = re.search(r'"url": ?"(http://[^"]+)"', log), re.search(r'"pid": ?(\d+)', log)
+            if url and pid and (await client.get(f"{url[1]}/readyz")).is_success:
+                return int(pid[1])
+            await asyncio.sleep(_GLANCE_SECONDS)
+
+
+async def _store_pid(directory: Path) -> int:
+    async with connect(embedded_url(directory)) as redis:
+        return int((await redis.info("server"))["process_id"])
+
+
+def _report(before: list[Footprint | None], after: list[Footprint | None], seconds: float) -> Report:
+    rows: list[tuple[Cell, ...]] = []
+    measured: list[Footprint] = []
+    for name, old, new in zip(("watcher run", "its store (Valkey)"), before, after, strict=True):
+        if old is None or new is None:
+            rows.append((name, None, None, None))
+            continue
+        spent = Footprint(new.rss, new.pss, (new.cpu - old.cpu) * 60 / seconds)
+        rows.append((name, spent.rss, spent.pss, spent.cpu))
+        measured.append(spent)
+    reading = "only Linux tells a process's memory this way"
+    if measured:
+        rss, pss, cpu = (
+            sum(each.rss for each in measured),
+            sum(each.pss for each in measured),
+            sum(each.cpu for each in measured),
+        )
+        rows.append(("together", rss, pss, cpu))
+        reading = f"{pss:.0f} MiB, and {cpu / 60:.1%} of a core, while nothing happens"
+    interval = PollSettings().interval
+    return Report(
+        title=f"the daemon idle for {seconds:g} s: one scope every {interval:g} s, one endpoint",
+        columns=(
+            Column("process"),
+            Column("resident MiB", ".1f"),
+            Column("proportional MiB", ".1f"),
+            Column("CPU s a minute", ".2f"),
+        ),
+        rows=tuple(rows),
+        reading=reading,
+    )
