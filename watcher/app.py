@@ -19,6 +19,8 @@ from typing import Final
 import structlog
 from redis.asyncio import Redis
 
+from watcher.alerts.alerts import Alerts
+from watcher.alerts.notifier import AppriseNotifier
 from watcher.clock import Clock, SystemClock
 from watcher.events.stream import order, trim
 from watcher.metrics import Metrics
@@ -61,7 +63,7 @@ class _Shard:
     board: Board
     poller: ShardPoller
     webhooks: Webhooks
-    alerts: "Alerts | None"
+    alerts: Alerts | None
 
 
 class App:
@@ -179,12 +181,10 @@ class App:
             alerts=self._alerts(redis, keys),
         )
 
-    def _alerts(self, redis: Redis, keys: Keys) -> "Alerts | None":
+    def _alerts(self, redis: Redis, keys: Keys) -> Alerts | None:
         urls = self._settings.alerts.urls
         if not urls:
             return None
-        from watcher.alerts.notifier import AppriseNotifier  # noqa: PLC0415
-        from watcher.alerts.service import Alerts
         notifiers = [AppriseNotifier(url.get_secret_value()) for url in urls]
         return Alerts(redis, keys, notifiers, self._clock, self._metrics)
 

@@ -10,8 +10,10 @@ from typing import Final
 import structlog
 
 from watcher import __version__, logs
+from watcher.alerts.notifier import check_urls
 from watcher.app import App
 from watcher.cli.common import event_loop
+from watcher.errors import ConfigurationError
 from watcher.settings import load_settings
 
 FORCED: Final = 1
@@ -23,6 +25,8 @@ log = structlog.get_logger()
 def run() -> None:
     """Run the daemon: poll, diff, publish, deliver, alert, serve health. SIGTERM stops it cleanly."""
     settings = load_settings(need_api=True)
+    if faults := check_urls([url.get_secret_value() for url in settings.alerts.urls]):
+        raise ConfigurationError(faults)
     logs.configure(settings.log.level, settings.log.format, secrets=settings.secret_values())
     event_loop(_serve(App(settings)))
 

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Final
 from urllib.parse import urlsplit
 
+from watcher.alerts.notifier import check_urls
 from watcher.clock import SystemClock
 from watcher.errors import StoreBusy, WatcherError
 from watcher.metrics import Metrics
@@ -51,6 +52,8 @@ async def run_checks(settings: Settings, show: Callable[[Finding], None]) -> lis
             for endpoint in settings.webhooks
         ),
     ]
+    if settings.alerts.urls:
+        checks.append(("alerts", lambda: _alerts(settings)))
     findings = []
     for name, look in checks:
         try:
@@ -133,3 +136,11 @@ async def _endpoint(endpoint: Endpoint) -> str:
     except OSError as error:
         raise CheckError(f"cannot connect to {host}:{port}: {error.strerror or error}") from error
     return f"{host}:{port} ({allowed[0]}) takes connections{', TLS verified' if tls else ''}"
+
+
+async def _alerts(settings: Settings) -> str:
+    """See that Apprise can use every URL; nothing is sent."""
+    urls = [url.get_secret_value() for url in settings.alerts.urls]
+    if faults := await asyncio.to_thread(check_urls, urls):
+        raise CheckError("; ".join(faults))
+    return f"Apprise takes {len(urls)} URL(s); nothing was sent"

@@ -10,6 +10,7 @@ from bisect import bisect_left
 from collections.abc import Iterator, Mapping
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
+from itertools import islice
 from math import ceil
 from typing import Final, Literal
 
@@ -98,11 +99,11 @@ def plan(situation: Situation, policy: Policy) -> Plan:
     begin = Micros(state.start.cover_from)
     floor = _floor(state.coverage, begin, situation, policy)
     low, expected = _reach(floor, situation)
-    history = [
+    history = (
         Window(piece)
         for gap in reversed(state.coverage.gaps(min(begin, low), low))
         for piece in _newest_first(gap, situation.width, policy.overlap)
-    ]
+    )
     rungs = ladder.due(
         state.ladder,
         now=now,
@@ -114,7 +115,7 @@ def plan(situation: Situation, policy: Policy) -> Plan:
     reads: tuple[Read, ...] = (
         Window(Interval(low, now)),
         *(() if state.adopted else (Adoption(),)),
-        *history[: policy.allowance],
+        *islice(history, policy.allowance),
         *(Window(rung.window, rung) for rung in rungs),
     )
     return Plan(reads, "A" if low == floor else "B", expected)

@@ -44,10 +44,11 @@ class Change:
 
 @dataclass(frozen=True, slots=True)
 class Commit:
-    """Everything that one page brought. ``flight`` maps a task to its created_at, or None once it has ended.
+    """Everything that one page brought.
 
-    ``entries`` are the stream entries to append, each with the same fields. ``before`` and ``after`` are the scope's progress; where they differ, coverage, start, adoption and ladder
-    are moved in the same step.
+    ``flight`` maps a task to its created_at, or None once it has ended. ``entries`` are the stream entries to
+    append, all with the same fields. ``before`` and ``after`` are the scope's progress; where they differ,
+    start, coverage, adoption and ladder are moved in the same step.
     """
 
     scope: Scope
