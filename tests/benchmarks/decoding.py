@@ -36,7 +36,7 @@ FULL: Final = Size(pages=100, rounds=9)
 QUICK: Final = Size(pages=40, rounds=3)
 
 
-async def run(size: Size, cores: Cores) -> Report:  # noqa: ARG001 - nothing is started that needs a core
+async def run(size: Size, cores: Cores) -> Report:
     """Measure every decoder on one page of successes."""
     page = full_page()
     decoders = _decoders()

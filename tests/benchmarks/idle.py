@@ -95,25 +95,25 @@ def _report(before: list[Footprint | None], after: list[Footprint | None], secon
         if old is None or new is None:
             rows.append((name, None, None, None))
             continue
-        spent = Footprint(new.rss, new.pss, (new.cpu - old.cpu) * 60 / seconds)
-        rows.append((name, spent.rss, spent.pss, spent.cpu))
+        spent = Footprint(new.resident, new.own, (new.cpu - old.cpu) * 60 / seconds)
+        rows.append((name, spent.resident, spent.own, spent.cpu))
         measured.append(spent)
     reading = "only Linux tells a process's memory this way"
     if measured:
-        rss, pss, cpu = (
-            sum(each.rss for each in measured),
-            sum(each.pss for each in measured),
+        resident, own, cpu = (
+            sum(each.resident for each in measured),
+            sum(each.own for each in measured),
             sum(each.cpu for each in measured),
         )
-        rows.append(("together", rss, pss, cpu))
-        reading = f"{pss:.0f} MiB, and {cpu / 60:.1%} of a core, while nothing happens"
+        rows.append(("together", resident, own, cpu))
+        reading = f"{resident:.0f} MiB, and {cpu / 60:.1%} of a core, while nothing happens"
     interval = PollSettings().interval
     return Report(
         title=f"the daemon idle for {seconds:g} s: one scope every {interval:g} s, one endpoint",
         columns=(
             Column("process"),
             Column("resident MiB", ".1f"),
-            Column("proportional MiB", ".1f"),
+            Column("of that no file's MiB", ".1f"),
             Column("CPU s a minute", ".2f"),
         ),
         rows=tuple(rows),

@@ -54,7 +54,9 @@ def _wrk(post: Post, directory: Path, concurrency: int, seconds: int) -> Sequenc
     script = directory / "post.lua"
     # A JSON string of ASCII is a Lua string too, but for the escape of "/", which Python does not write.
     lines = ['wrk.method = "POST"', f"wrk.body = {json.dumps(post.body.decode('ascii'))}"]
-    lines += [f"wrk.headers[{json.dumps(name)}] = {json.dumps(value)}" for name, value in post.headers.items()]
+    lines += [
+        f"wrk.headers[{json.dumps(name)}] = {json.dumps(value)}" for name, value in post.headers.items()
+    ]
     script.write_text("\n".join(lines))
     return ("-t1", f"-c{concurrency}", f"-d{seconds}s", "-s", str(script), post.url)
 

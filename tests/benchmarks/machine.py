@@ -68,11 +68,10 @@ def _listed(cores: frozenset[int]) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Footprint:
-    """A process's resident memory in MiB, alone and with shared pages divided by their users, and its CPU
-    seconds so far."""
+    """A process's memory in MiB, resident and of that its own alone (no file's), and its CPU seconds so far."""
 
-    rss: float
-    pss: float
+    resident: float
+    own: float
     cpu: float
 
 
@@ -84,15 +83,12 @@ def footprint(pid: int) -> Footprint | None:
     """
     if sys.platform != "linux":
         return None
-    sizes: dict[str, str] = {}
-    for name in ("status", "smaps_rollup"):
-        for line in (PROC / str(pid) / name).read_text().splitlines():
-            key, _, value = line.partition(":")
-            sizes[key] = value
+    lines = (PROC / str(pid) / "status").read_text().splitlines()
+    status = {name: value for name, _, value in (line.partition(":") for line in lines)}
     # The fields after the command's name, which may hold anything but stands in brackets.
     fields = (PROC / str(pid) / "stat").read_text().rpartition(")")[2].split()
     ticks = int(fields[11]) + int(fields[12])
-    return Footprint(_mib(sizes["VmRSS"]), _mib(sizes["Pss"]), ticks / os.sysconf("SC_CLK_TCK"))
+    return Footprint(_mib(status["VmRSS"]), _mib(status["RssAnon"]), ticks / os.sysconf("SC_CLK_TCK"))
 
 
 def _mib(text: str) -> float:

@@ -42,8 +42,8 @@ class Size:
     rounds: int
 
 
-FULL: Final = Size(pages=150, rounds=5)
-QUICK: Final = Size(pages=60, rounds=3)
+FULL: Final = Size(pages=80, rounds=5)
+QUICK: Final = Size(pages=30, rounds=3)
 
 
 @dataclass(frozen=True, slots=True)

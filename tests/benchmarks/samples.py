@@ -73,7 +73,7 @@ def events(count: int) -> list[Event]:
 
 def full_page() -> bytes:
     """The API's answer with 100 successes, chosen so that it weighs as near to ``PAGE_BYTES`` as may be."""
-    successes = [task for task in simulated(6 * ROWS) if task.outcome == SUCCESS]
+    successes = [task for task in simulated(12 * ROWS) if task.outcome == SUCCESS]
     rows = sorted((msgspec.json.encode(task_row(task, task.settled_at)) for task in successes), key=len)
     pages = (rows[at : at + ROWS] for at in range(len(rows) - ROWS + 1))
     chosen = min(pages, key=lambda page: abs(sum(map(len, page)) - PAGE_BYTES))

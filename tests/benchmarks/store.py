@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import tempfile
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 
 from redis.asyncio import Redis
 
+from tests.benchmarks.daemon_logs import logging_as_the_daemon
 from tests.benchmarks.machine import Cores
 from watcher.clock import SystemClock
 from watcher.state.connection import connect
@@ -19,10 +20,16 @@ from watcher.state.lease import RENEWAL, Lease
 
 
 @asynccontextmanager
-async def running_store(cores: Cores) -> AsyncIterator[Redis]:
-    """The embedded server on the serving cores, and a client of it as the daemon makes one."""
-    with tempfile.TemporaryDirectory(prefix="watcher-") as directory:
-        server = EmbeddedServer(Path(directory))
+async def running_store(cores: Cores, secrets: Sequence[str] = ()) -> AsyncIterator[Redis]:
+    """The embedded server on the serving cores, and a client of it as the daemon makes one.
+
+    Meanwhile this process logs as the daemon does, ``secrets`` masked.
+    """
+    with (
+        tempfile.TemporaryDirectory(prefix="watcher-") as name,
+        logging_as_the_daemon(Path(name) / "log", secrets),
+    ):
+        server = EmbeddedServer(Path(name))
         with cores.starting_servers():
             await server.start()
         try:

@@ -26,8 +26,7 @@ class Samples:
 
     def noted(self, date: Micros, arrival: float) -> Samples:
         """With an answer stamped ``date`` that arrived at that monotonic instant."""
-        young = [sample for sample in self.seen if arrival - sample[0] <= MAX_AGE]
-        return Samples((*young, (arrival, date - _micros(arrival)))[-MAX_SAMPLES:])
+        return Samples((*self.seen, (arrival, date - _micros(arrival)))[-MAX_SAMPLES:])
 
     def now(self, instant: float) -> Micros | None:
         """A lower bound of the server's time at that monotonic instant; None before any sample."""

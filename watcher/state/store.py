@@ -160,7 +160,12 @@ class Store:
         with store_errors():
             while True:
                 members = await self._redis.zrange(
-                    self.keys.buckets(scope), "-inf", f"({bucket_of(before)}", byscore=True, offset=kept, num=100
+                    self.keys.buckets(scope),
+                    "-inf",
+                    f"({bucket_of(before)}",
+                    byscore=True,
+                    offset=kept,
+                    num=100,
                 )
                 if not members:
                     return forgotten

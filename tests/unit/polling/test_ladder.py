@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from itertools import pairwise
 
 import pytest
 from hypothesis import given
@@ -105,7 +106,7 @@ def test_a_level_reads_on_from_where_it_ended(seconds: list[int], width: int) ->
         climb.cycle(now)
     for level in range(len(ladder.ages(OVERLAP, HORIZON))):
         windows = [window for _, window in climb.of(level)]
-        assert all(one.high <= other.low for one, other in zip(windows, windows[1:], strict=False))
+        assert all(one.high <= other.low for one, other in pairwise(windows))
 
 
 def test_a_level_without_a_mark_begins_where_coverage_does() -> None:

@@ -44,7 +44,10 @@ def span(low: float, high: float) -> Interval:
 
 
 def state(
-    *covered: Interval, begin: float = -600, adopted: bool = True, in_flight: dict[TaskId, Micros] | None = None
+    *covered: Interval,
+    begin: float = -600,
+    adopted: bool = True,
+    in_flight: dict[TaskId, Micros] | None = None,
 ) -> ScopeState:
     start = Start(at(0), at(0), at(begin))
     return ScopeState(start, Coverage.of(covered), adopted, in_flight=in_flight or {})
@@ -79,11 +82,13 @@ def waiting(count: int, age: float, now: float) -> dict[TaskId, Micros]:
 class TestDirected:
     def test_a_first_cycle_reads_what_lies_before_it_and_adopts_what_is_in_flight(self) -> None:
         made = plan(situation(state(adopted=False), 0), POLICY)
-        assert made.reads == (Window(span(-630, 0)), Adoption())
+        assert made.reads[:2] == (Window(span(-630, 0)), Adoption())
         assert made.name == "A"
+        assert Adoption() not in plan(situation(state(adopted=True), 0), POLICY).reads
 
     def test_a_quiet_cycle_is_one_window_over_the_overlap(self) -> None:
-        made = plan(situation(state(span(-600, 10)), 15), POLICY)
+        known = replace(state(span(-600, 10)), ladder={0: at(-200)})
+        made = plan(situation(known, 15), POLICY)
         assert made.reads == (Window(span(-20, 15)),)
         assert (made.name, made.expected) == ("A", 1)
 
@@ -107,13 +112,14 @@ class TestDirected:
         assert found == [span(9970, 10_000), span(250, 300), span(170, 250), span(50, 100)]
 
     def test_what_is_due_to_be_read_again_comes_last(self) -> None:
-        made = plan(situation(state(), 0), POLICY)
+        made = plan(situation(state(), 1000, width=1000 * SECOND), POLICY)
         again = [read.rung.level for read in made.reads if isinstance(read, Window) and read.rung]
         assert again == [0, 1]
-        assert [isinstance(read, Window) and read.rung is not None for read in made.reads] == [
+        assert [read.rung is None for read in made.reads if isinstance(read, Window)] == [
+            True,
+            True,
             False,
-            True,
-            True,
+            False,
         ]
 
     def test_stragglers_are_asked_for_by_id_where_that_takes_fewer_requests(self) -> None:
@@ -121,22 +127,22 @@ class TestDirected:
         assert (made.name, made.expected) == ("A", 8)
 
     def test_the_window_reaches_back_where_that_takes_fewer_requests(self) -> None:
-        # Ninety tasks of 50 s: their ids would take a request, reaching 30 s further back takes none.
-        made = plan(situation(state(span(-600, 10), in_flight=waiting(90, 50, 15)), 15, rate=0.5), POLICY)
-        assert made.name == "B"
-        assert made.reads == (Window(span(-50, 15)),)
-        assert made.expected == 1
+        # Ninety tasks of 50 s: their ids would take a request, reaching 15 s further back takes none.
+        made = situation(state(span(-600, 10), in_flight=waiting(90, 50, 15)), 15, rate=0.5)
+        assert windows(made) == [span(-35, 15)]
+        assert (plan(made, POLICY).name, plan(made, POLICY).expected) == ("B", 1)
 
     def test_a_scope_without_a_start_is_not_planned(self) -> None:
         with pytest.raises(ValueError, match="start"):
             plan(situation(ScopeState(), 0), POLICY)
 
     def test_a_clock_that_was_set_back_does_not_stop_the_present(self) -> None:
-        made = plan(situation(state(span(-600, 1000)), 500), POLICY)
-        assert made.reads == (Window(span(470, 500)), *made.reads[1:])
+        assert windows(situation(state(span(-600, 1000)), 500)) == [span(470, 500)]
 
     def test_a_clock_set_back_before_the_beginning_does_not_either(self) -> None:
-        assert windows(situation(state(span(-600, 1000)), -5000)) == [span(-5030, -5000)]
+        (fresh,) = windows(situation(state(span(-600, 1000)), -5000))
+        assert fresh.low <= at(-5030)
+        assert fresh.high == at(-5000)
 
 
 spans = st.tuples(st.integers(-600, 20_000), st.integers(1, 6000)).map(
@@ -220,7 +226,7 @@ def test_reaching_back_never_takes_more_requests_than_not(made: Situation, polic
 
 @given(situations(), policies)
 def test_every_gap_is_read_within_a_bounded_number_of_cycles(made: Situation, policy: Policy) -> None:
-    width = max(made.width, 10 * SECOND)  # narrower than a cycle, and the daemon falls behind by itself
+    width = max(made.width, 200 * SECOND)  # narrower ones are only slower to test
     gaps = made.state.coverage.gaps(at(-600), made.now)
     pieces = sum(ceil((gap.high - gap.low) / width) for gap in gaps)
     made = replace(made, width=width)

@@ -63,6 +63,16 @@ def test_by_creation_goes_on_after_a_place(
     assert found == (beyond[::-1] if descending else beyond)
 
 
+def test_a_run_is_not_closed_while_a_task_of_its_last_instant_may_still_come() -> None:
+    shelf = Shelf(run=2)
+    for name in ("b", "c", "d"):
+        shelf.add(task_at(0, name))
+        list(shelf.by_id(*shelf.span(None, None), None, descending=False))
+    shelf.add(task_at(0, "a"))
+    found = shelf.by_id(*shelf.span(None, None), None, descending=False)
+    assert [task.id for task in found] == ["a", "b", "c", "d"]
+
+
 def test_an_empty_range_shows_nothing() -> None:
     shelf = Shelf()
     shelf.add(task_at(5))

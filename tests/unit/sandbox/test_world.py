@@ -2,6 +2,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from functools import lru_cache
+from typing import Literal
 
 import pytest
 from hypothesis import given, settings
@@ -153,6 +154,16 @@ def test_without_arrivals_there_is_only_what_is_created() -> None:
     assert made.document_type == "receipt"
     assert world.find(NOBODY, made.id, after(100)) == made
     assert made.status_at(after(200)) == "error"
+
+
+@pytest.mark.parametrize("sort", ["id", "created_at"])
+def test_what_has_been_processed_longest_is_still_listed_as_processing(
+    sort: Literal["id", "created_at"],
+) -> None:
+    world = world_of()
+    oldest = max(world.truth(after(60)), key=lambda task: task.ended_at - task.created_at)
+    now = Micros(oldest.ended_at - 1)
+    assert oldest in rows(forwards(world, Query(sort=sort, status="processing"), now))
 
 
 def test_creating_does_not_shift_the_arrivals() -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -13,9 +15,7 @@ from watcher.state.records import RecordError
 LAST = 40
 
 instants = st.integers(0, LAST).map(Micros)
-intervals = st.builds(
-    lambda low, span: Interval(low, Micros(low + span)), instants, st.integers(1, LAST)
-)
+intervals = st.builds(lambda low, span: Interval(low, Micros(low + span)), instants, st.integers(1, LAST))
 many = st.lists(intervals, max_size=8)
 
 
@@ -29,7 +29,7 @@ def members(found: list[Interval] | tuple[Interval, ...]) -> set[int]:
 
 def is_normal(found: tuple[Interval, ...]) -> bool:
     """Rising, disjoint and not touching: the one way to write a set."""
-    return all(one.high < other.low for one, other in zip(found, found[1:], strict=False))
+    return all(one.high < other.low for one, other in pairwise(found))
 
 
 @given(many)

@@ -52,9 +52,7 @@ def test_no_two_keys_are_alike() -> None:
         *all_keys(Keys("ns", 1, 2), Scope()),
         *all_keys(Keys("other"), Scope()),
     ]
-    of_the_entity = {
-        name for name in all_keys(Keys("ns", 0, 2), ENTITY) if ENTITY.key in name
-    }
+    of_the_entity = {name for name in all_keys(Keys("ns", 0, 2), ENTITY) if ENTITY.key in name}
     assert [name for name, times in Counter([*names, *of_the_entity]).items() if times > 1] == []
     assert len(of_the_entity) == 4
 

@@ -47,7 +47,8 @@ def test_a_task_is_written_as_short_text() -> None:
 
 
 @pytest.mark.parametrize(
-    "record", [b"", b"success", b"success|0|1", b"success|0|1||", b"success|x|1|", b"success|0||", b"\xff|0|1|"]
+    "record",
+    [b"", b"success", b"success|0|1", b"success|0|1||", b"success|x|1|", b"success|0||", b"\xff|0|1|"],
 )
 def test_what_is_not_a_task_is_refused(record: bytes) -> None:
     with pytest.raises(RecordError, match="task"):

@@ -1,0 +1,102 @@
+"""The benchmarks that ``make bench`` runs: ``python -m tests.benchmarks [--quick] [--list] [NAME ...]``."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import os
+import platform
+import sys
+import time
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Final
+
+from rich.console import Console
+
+from tests.benchmarks import decoding, deliveries, idle, memory, pages
+from tests.benchmarks.machine import Cores
+from tests.benchmarks.report import Report, show
+from watcher.cli.common import event_loop
+
+_WIDTH: Final = 140
+"""Columns where there is no terminal that would say: no table needs more."""
+
+
+@dataclass(frozen=True, slots=True)
+class Benchmark:
+    """What a benchmark measures, and how it is run in full and quickly."""
+
+    summary: str
+    full: Callable[[Cores], Awaitable[Report]]
+    quick: Callable[[Cores], Awaitable[Report]]
+
+
+BENCHMARKS: Final[Mapping[str, Benchmark]] = {
+    "pages": Benchmark(
+        "pages applied a second, against a bare pipeline",
+        partial(pages.run, pages.FULL),
+        partial(pages.run, pages.QUICK),
+    ),
+    "deliveries": Benchmark(
+        "deliveries a second and their CPU, against bare loops and a load tool",
+        partial(deliveries.run, deliveries.FULL),
+        partial(deliveries.run, deliveries.QUICK),
+    ),
+    "decoding": Benchmark(
+        "pages decoded a second, by decoder",
+        partial(decoding.run, decoding.FULL),
+        partial(decoding.run, decoding.QUICK),
+    ),
+    "memory": Benchmark(
+        "bytes of Redis for a tracked task",
+        partial(memory.run, memory.FULL),
+        partial(memory.run, memory.QUICK),
+    ),
+    "idle": Benchmark(
+        "memory and CPU of the idle daemon", partial(idle.run, idle.FULL), partial(idle.run, idle.QUICK)
+    ),
+}
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Run the benchmarks named, or all. A target that was missed is said, and is no failure."""
+    parser = argparse.ArgumentParser(prog="python -m tests.benchmarks", description=__doc__)
+    parser.add_argument(
+        "names", nargs="*", metavar="NAME", help=f"any of {', '.join(BENCHMARKS)}; all if none"
+    )
+    parser.add_argument("--quick", action="store_true", help="smaller samples and fewer rounds")
+    parser.add_argument("--list", action="store_true", help="list the names and end")
+    wanted = parser.parse_args(arguments)
+    console = Console() if sys.stdout.isatty() else Console(width=_WIDTH)
+    if wanted.list:
+        for name, benchmark in BENCHMARKS.items():
+            console.print(f"{name:<11} {benchmark.summary}", highlight=False)
+        return 0
+    if unknown := [name for name in wanted.names if name not in BENCHMARKS]:
+        parser.error(f"no benchmark is called {unknown[0]}; there are {', '.join(BENCHMARKS)}")
+    event_loop(_run(wanted.names or list(BENCHMARKS), quick=wanted.quick, console=console))
+    return 0
+
+
+async def _run(names: Sequence[str], *, quick: bool, console: Console) -> None:
+    cores = Cores.of_this_machine()
+    load = os.getloadavg()[0]
+    console.print(
+        f"{platform.python_implementation()} {platform.python_version()} on {os.cpu_count()} cores "
+        f"({cores}), {type(asyncio.get_running_loop()).__module__}; load before the start {load:.1f}; "
+        "medians of rounds in turns, ratios as median (least to greatest)\n",
+        highlight=False,
+        soft_wrap=True,
+    )
+    started = time.monotonic()
+    with cores.bound():
+        for name in dict.fromkeys(names):
+            benchmark = BENCHMARKS[name]
+            show(await (benchmark.quick if quick else benchmark.full)(cores), console)
+    console.print(f"{time.monotonic() - started:.0f} s in all", highlight=False)
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

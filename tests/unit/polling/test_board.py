@@ -1,0 +1,51 @@
+"""What readiness is told of the scans."""
+
+from __future__ import annotations
+
+from watcher.model import EntityId, Scope
+from watcher.polling.board import Board
+
+ONE, TWO, THREE = (Scope(EntityId(name)) for name in ("one", "two", "three"))
+
+
+def test_a_report_is_made_on_first_use_and_kept() -> None:
+    board = Board()
+    report = board.report(ONE)
+    report.lag = 5.0
+    assert board.report(ONE) is report
+    assert list(board.reports) == [ONE]
+
+
+def test_the_oldest_scan_counts_and_one_that_never_was_is_older_than_all() -> None:
+    board = Board()
+    assert board.oldest_scan is None
+    board.report(ONE).completed_at = 7.0
+    board.report(TWO).completed_at = 5.0
+    assert board.oldest_scan == 5.0
+    board.report(THREE)
+    assert board.oldest_scan is None
+
+
+def test_a_scan_at_the_clocks_zero_is_a_scan() -> None:
+    board = Board()
+    board.report(ONE).completed_at = 0.0
+    assert board.oldest_scan == 0.0
+
+
+def test_a_scope_that_the_api_refuses_is_not_counted_on() -> None:
+    board = Board()
+    board.report(ONE).completed_at = 7.0
+    refused = board.report(TWO)
+    refused.retired, refused.trouble = True, "scope_rejected"
+    assert board.oldest_scan == 7.0
+    assert board.trouble is None
+    assert board.watched == [board.report(ONE)]
+
+
+def test_trouble_with_discovering_comes_before_a_scopes() -> None:
+    board = Board()
+    assert board.trouble is None
+    board.report(ONE).trouble = "timeout"
+    assert board.trouble == "timeout"
+    board.trouble_discovering = "unauthorized"
+    assert board.trouble == "unauthorized"
