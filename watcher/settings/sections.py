@@ -246,7 +246,7 @@ class Settings(BaseSettings):
         events = info.data.get("events")
         if alerts.urls and events and EVENT_PREFIX + ERROR not in events.types:
             raise ValueError(
-                "would never be told of an error, which is not published; "
+                "its URLS would never be told of an error, which is not published; "
                 "add error to WATCHER_EVENTS__TYPES, or take WATCHER_ALERTS__URLS out"
             )
         return alerts
