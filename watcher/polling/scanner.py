@@ -179,17 +179,18 @@ class Scanner:
             async with free:
                 if tally.api_failing:
                     return
+                found: set[TaskId] = set()
                 try:
-                    page = await self._reader.page(TaskQuery(id_in=ids), name)
+                    async for page in self._reader.pages(TaskQuery(id_in=ids), name):
+                        rules = self._rules(state)
+                        recorded = await self._recorder.record(page.tasks, rules, now, state, state)
+                        tally.recorded += recorded  # not in one statement: others add to it meanwhile
+                        found.update(task.id for task in page.tasks)
                 except MoniteError as error:
                     tally.failures.append(error)
-                    return
-                tally.recorded += await self._recorder.record(
-                    page.tasks, self._rules(state), now, state, state
-                )
-                found = {task.id for task in page.tasks}
+                else:
+                    tally.absent.update(set(ids) - found)
                 tally.seen.update(found)
-                tally.absent.update(set(ids) - found)
 
         try:
             async with asyncio.TaskGroup() as group:
