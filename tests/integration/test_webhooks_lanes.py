@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
@@ -19,11 +20,20 @@ from tests.unit.webhooks.world import World, arrived
 from watcher.clock import SystemClock
 from watcher.events.envelope import to_body
 from watcher.settings import RETRY_SCHEDULE
+from watcher.state.connection import connect
 from watcher.webhooks.courier import CLAIM_MARGIN
 from watcher.webhooks.group import EventGroup
 from watcher.webhooks.queue import DeliveryQueue
 from watcher.webhooks.routing import Routed
 from watcher.webhooks.stats import all_stats, set_gauges
+
+
+@pytest.fixture
+async def redis(redis_url: str) -> AsyncIterator[Redis]:
+    """The client that the daemon itself would use."""
+    client = connect(redis_url)
+    yield client
+    await client.aclose()
 
 
 @pytest.fixture
@@ -130,14 +140,14 @@ async def test_ten_megabytes_of_answer_are_a_success(world: World) -> None:
 
 
 async def test_retry_after_is_kept_to_the_second(world: World) -> None:
-    async with receiving(answer(503, retry_after="3600"), answer()) as receiver:
-        async with world.running(endpoint(url=receiver.url)):
-            [entry_id] = await publish(world.redis, event())
-            await world.attempted(1)
-            assert await world.due() == {entry_id: NOW + 3600}
-            await world.clock.advance(3599)
-            assert len(receiver.requests) == 1
-            await world.let_pass(1, receiver.received(2))
+    busy = answer(503, retry_after="3600")
+    async with receiving(busy, answer()) as receiver, world.running(endpoint(url=receiver.url)):
+        [entry_id] = await publish(world.redis, event())
+        await world.attempted(1)
+        assert await world.due() == {entry_id: NOW + 3600}
+        await world.clock.advance(3599)
+        assert len(receiver.requests) == 1
+        await world.let_pass(1, receiver.received(2))
 
 
 async def test_a_redirects_target_is_never_called(world: World) -> None:
@@ -257,19 +267,18 @@ async def test_replicas_share_the_work_and_send_nothing_twice(world: World) -> N
 
 
 async def test_work_accepted_elsewhere_is_found_within_half_a_second(world: World) -> None:
+    other = EventGroup(world.redis, KEYS, "b")
+    await other.join()
+    [entry_id] = await publish(world.redis, event())
+    await other.read(count=1, block_ms=1)
     async with receiving() as receiver:
         to = endpoint(url=receiver.url)
-        async with world.running(to, consumer="a"):
-            await world.settled()
-            other = EventGroup(world.redis, KEYS, "b")
-            await publish(world.redis, event(status="processing"))  # keeps the first reader busy for nobody
-            await world.redis.execute_command("XADD", KEYS.events, "*", "a", "b")  # type: ignore[no-untyped-call] # the client's own
-            await world.settled()
-            [entry_id] = await publish(world.redis, event())
+        async with world.running(to, consumer="a", take_over_after=3600):
+            await world.clock.advance(5)
             await other.accept([Routed(entry_id, (0,))], [to], now=NOW)
+            assert receiver.requests == []
             await world.let_pass(0.5, receiver.received(1))
             await world.settled()
-        assert len(receiver.requests) == 1
 
 
 async def test_what_a_dead_reader_was_given_is_taken_over(world: World) -> None:
@@ -296,12 +305,11 @@ async def test_a_reader_that_comes_back_under_its_name_goes_on_at_once(world: Wo
 
 async def test_what_a_dead_lane_had_claimed_is_sent_after_the_claim_and_not_before(world: World) -> None:
     to = endpoint(timeout=15)
-    async with world.running(to.model_copy(update={"events": ("ocr_task.error",)})):
-        pass  # makes the group
     group, queue = EventGroup(world.redis, KEYS, "dead"), DeliveryQueue(world.redis, KEYS, "one")
+    await group.join()
     [entry_id] = await publish(world.redis, event())
-    entries = await group.read(count=10, block_ms=1)
-    await group.accept([Routed(one, (0,)) for one, _ in entries], [to], now=NOW)
+    await group.read(count=10, block_ms=1)
+    await group.accept([Routed(entry_id, (0,))], [to], now=NOW)
     [claim] = (await queue.claim(now=NOW, seconds=to.timeout + CLAIM_MARGIN, most=1)).claims
     async with receiving() as receiver, world.running(to.model_copy(update={"url": receiver.url})):
         await world.clock.advance(29.9)
