@@ -203,6 +203,14 @@ async def test_an_answer_within_the_bound_keeps_the_connection() -> None:
     assert receiver.connections == 1
 
 
+async def test_an_endpoints_header_takes_the_place_of_a_usual_one() -> None:
+    async with receiving() as receiver:
+        await attempt(receiver.url, headers={"Accept": SecretStr("application/json")})
+        [request] = receiver.requests
+    assert request.headers["accept"] == "application/json"
+    assert request.head.lower().count("\naccept:") == 1
+
+
 async def test_no_cookie_is_kept() -> None:
     async with receiving(answer(200, set_cookie="session=1")) as receiver, sending(receiver.url) as sender:
         await sender.send(BODY, {})

@@ -129,19 +129,20 @@ class DeliveryQueue:
         Raises:
             redis.RedisError: the store is in trouble; some or all may have been written.
         """
-        delivered = [one.claim.entry_id for one in settlements if isinstance(one.result, Delivered)]
-        arguments = [" ".join(delivered)]
+        delivered: list[str] = []
+        others: list[Any] = []
         for one in settlements:
-            arguments += _words(one)
+            if isinstance(one.result, Delivered):
+                delivered.append(one.claim.entry_id)
+            else:
+                others += _words(one.claim, one.result)
+        arguments = [" ".join(delivered), *others]
         return Settled(*await self._settle(keys=self._settle_keys, args=arguments))
 
 
-def _words(settlement: Settlement) -> Iterator[Any]:
-    """A settlement as ``settle.lua`` takes it."""
-    claim = settlement.claim
-    match settlement.result:
-        case Delivered():
-            pass  # all together, in the first argument
+def _words(claim: Claim, result: Retried | Died | GiveBack) -> Iterator[Any]:
+    """What came of a claim, as ``settle.lua`` takes it."""
+    match result:
         case Retried(at, record):
             due = int(at * 1000)
             yield from ("retry", claim.entry_id, claim.ends, due, msgspec.json.encode(record))
@@ -152,4 +153,4 @@ def _words(settlement: Settlement) -> Iterator[Any]:
         case GiveBack():
             yield from ("release", claim.entry_id, claim.ends, claim.due)
         case _:
-            assert_never(settlement.result)
+            assert_never(result)

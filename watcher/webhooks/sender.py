@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 import socket
 import ssl
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from functools import cache, partial
 from http.cookies import SimpleCookie
 from typing import Final, Protocol
@@ -17,6 +17,7 @@ from typing import Final, Protocol
 import aiohttp
 import structlog
 from aiohappyeyeballs import AddrInfoType
+from multidict import CIMultiDict
 from yarl import URL
 
 from watcher import __version__
@@ -50,6 +51,16 @@ class Sender(Protocol):
     async def close(self) -> None:
         """Close every connection; the next attempt opens new ones."""
         ...
+
+
+class _Request(aiohttp.ClientRequest):
+    """A request whose headers are complete as they are."""
+
+    def update_auto_headers(self, skip_auto_headers: Iterable[str] | None) -> None:
+        """Add none."""
+
+    def update_cookies(self, cookies: object) -> None:
+        """Add none."""
 
 
 class _NoCookies(aiohttp.DummyCookieJar):
@@ -92,12 +103,8 @@ class HttpSender:
                 socket_factory=partial(_open_socket, endpoint.network),
                 ssl=self._tls,
             ),
-            headers={name: value.get_secret_value() for name, value in endpoint.headers.items()}
-            | {
-                "content-type": endpoint.content_type,
-                "user-agent": f"ocr-watcher/{__version__}",
-                "accept-encoding": "identity",
-            },
+            headers=_headers(endpoint),
+            request_class=_Request,
             auto_decompress=False,  # a small answer could unpack to gigabytes
             cookie_jar=_NoCookies(),
             # From the name's resolution to the answer's end, and not rounded up to whole seconds.
@@ -137,6 +144,20 @@ class HttpSender:
             await session.close()
         if resolver is not None:
             await resolver.close()
+
+
+def _headers(endpoint: Endpoint) -> CIMultiDict[str]:
+    """The headers of every attempt. The endpoint's own come last, since the settings have seen to them."""
+    headers = CIMultiDict(
+        {
+            "accept": "*/*",
+            "accept-encoding": "identity",
+            "content-type": endpoint.content_type,
+            "user-agent": f"ocr-watcher/{__version__}",
+        }
+    )
+    headers.update({name: value.get_secret_value() for name, value in endpoint.headers.items()})
+    return headers
 
 
 async def _beginning(response: aiohttp.ClientResponse) -> bytes:

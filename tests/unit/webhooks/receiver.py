@@ -15,6 +15,7 @@ class Request:
     """What arrived. ``connection`` numbers the connection it came on."""
 
     line: str
+    head: str
     headers: dict[str, str]
     body: bytes
     connection: int
@@ -141,7 +142,7 @@ async def _read(reader: asyncio.StreamReader, connection: int) -> Request | None
     line, *rest = head.strip().split("\r\n")
     headers = {name.strip().lower(): value.strip() for name, _, value in (one.partition(":") for one in rest)}
     body = await reader.readexactly(int(headers.get("content-length", "0")))
-    return Request(line, headers, body, connection)
+    return Request(line, head, headers, body, connection)
 
 
 @asynccontextmanager
