@@ -85,6 +85,35 @@ class TestPace:
         assert PATIENCE == 30
         assert [later - earlier for earlier, later in pairwise(moments(api)[-3:])] == pytest.approx([5, 5])
 
+    async def test_recovered_it_is_patient_from_the_beginning_again(
+        self, daemon: Daemon, api: Api, clock: EndingClock
+    ) -> None:
+        spell = [Rejected("no", status=400) for _ in range(4)]
+        failures = iter([None, *spell, None, None, None, *spell])
+        api.fault = lambda asked: next(failures, None) if asked.window or not api.asked[1:] else None
+        await run_until(daemon, clock, T0 + 200)
+        report = daemon.board.report(daemon.scope)
+        assert report.trouble is None
+        gaps = [round(later - earlier, 1) for earlier, later in pairwise(moments(api))]
+        assert gaps.count(12.5) == 2
+
+    async def test_progress_moved_by_another_is_loaded_again_and_polling_goes_on(
+        self, daemon: Daemon, api: Api, clock: EndingClock, redis: Redis
+    ) -> None:
+        async def reset(asked: Asked) -> None:
+            if asked.at > from_seconds(T0 + 20):
+                api.meanwhile = None
+                await Store(redis, KEYS).reset(daemon.scope)
+
+        api.meanwhile = reset
+        with capture_logs() as logs:
+            await run_until(daemon, clock, T0 + 60)
+        assert [line["event"] for line in logs].count("poll.conflict") == 1
+        state = await daemon.state()
+        assert state.start is not None
+        assert state.start.started_at > from_seconds(T0 + 20)
+        assert daemon.board.report(daemon.scope).trouble is None
+
 
 class TestSaying:
     async def test_a_failure_is_said_once_and_so_is_its_recovery(

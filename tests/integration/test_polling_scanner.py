@@ -20,18 +20,20 @@ from tests.unit.polling.api import (
 )
 from tests.unit.polling.daemon import KEYS, Daemon, policy
 from tests.unit.state.key_table import is_known
-from watcher.model import EntityId, Micros, Scope, TaskId, from_seconds
+from watcher.model import SECOND, EntityId, Micros, Scope, Task, TaskId, from_seconds
 from watcher.monite.errors import MoniteError, PageTokenRejected, Unauthorized
+from watcher.polling.diff import Rules
 from watcher.polling.recorder import ConflictError, Publication
 from watcher.polling.scanner import ABSENCES, LOOKBACK
 from watcher.state.coverage import Coverage
 from watcher.state.lease import LeaseLostError
-from watcher.state.records import Known
+from watcher.state.records import Known, Start
 from watcher.state.store import Change, Commit, Outcome, Store
 
 T0 = 1_800_000_000.0
 """When the daemon first starts; the server's clock is read to the second, so this is a whole one."""
 HOUR = 3600.0
+NEVER = T0 + 1000 * HOUR
 
 
 @pytest.fixture
@@ -273,10 +275,54 @@ class TestEvents:
         ]
 
 
+class TestRecording:
+    """What reaches the store of a page, by the commits themselves."""
+
+    @pytest.fixture
+    async def commits(self, daemon: Daemon, redis: Redis) -> list[Commit]:
+        commits: list[Commit] = []
+
+        class Listening(Store):
+            async def commit(self, commit: Commit, nonce: str) -> Outcome:
+                commits.append(commit)
+                return await super().commit(commit, nonce)
+
+        daemon.store = Listening(redis, KEYS)
+        await daemon.begin()
+        return commits
+
+    async def test_of_rows_that_say_nothing_new_nothing_is_written(
+        self, daemon: Daemon, api: Api, commits: list[Commit]
+    ) -> None:
+        await daemon.cycle()
+        api.add(life("t", T0 + 1, (T0 + 2, "success")), life("u", T0 + 1))
+        await daemon.cycles(1)
+        assert [len(commit.changes) for commit in commits if commit.changes] == [2]
+        del commits[:]
+        await daemon.cycles(3)
+        assert all(not commit.changes and not commit.flight and not commit.entries for commit in commits)
+        assert len(commits) == 3
+
+    async def test_of_a_task_that_a_page_holds_twice_the_newest_row_counts(
+        self, daemon: Daemon, commits: list[Commit]
+    ) -> None:
+        state = await daemon.state()
+        start = Start(at(0), at(0), at(0))
+        rows = [
+            Task(TaskId("t"), status, at(1), at(updated))
+            for status, updated in (("processing", 1), ("error", 9), ("success", 5))
+        ]
+        rules = Rules(start, frozenset({"success", "error"}), 300 * SECOND)
+        for order in (rows, rows[::-1]):
+            await daemon.recorder.record(order, rules, at(10), state, state)
+        assert await daemon.told() == [("t", "error")]
+        assert len(commits) == 2
+
+
 class TestVanished:
     async def test_only_the_third_absence_in_a_row_is_told(self, daemon: Daemon, api: Api) -> None:
         await daemon.cycle()
-        api.add(life("t", T0 + 1, gone=T0 + 60))
+        api.add(life("t", T0 + 1, absent=[(T0 + 60, NEVER)]))
         await daemon.cycles(11)  # gone before the last of these began? No: T0 + 55
         for _ in range(ABSENCES - 1):
             await daemon.cycles(1)
@@ -289,13 +335,24 @@ class TestVanished:
 
     async def test_one_that_is_back_in_between_starts_the_count_again(self, daemon: Daemon, api: Api) -> None:
         await daemon.cycle()
-        api.add(life("t", T0 + 1, (T0 + 200, "success"), gone=T0 + 60, back=T0 + 69))
+        api.add(life("t", T0 + 1, (T0 + 200, "success"), absent=[(T0 + 60, T0 + 69), (T0 + 74, T0 + 83)]))
         await daemon.cycles(50)
         assert await daemon.told() == [("t", "success")]
 
+    async def test_one_that_is_back_after_all_starts_the_count_again_too(
+        self, daemon: Daemon, api: Api
+    ) -> None:
+        await daemon.cycle()
+        api.add(life("t", T0 + 1, absent=[(T0 + 40, T0 + 90), (T0 + 400, T0 + 409)]))
+        await daemon.cycles(70)
+        assert set((await daemon.state()).in_flight) == {"t"}, "the ladder has found it again"
+        await daemon.cycles(30)
+        assert set((await daemon.state()).in_flight) == {"t"}
+        assert await daemon.told() == [("t", "vanished"), ("t", "stalled")]
+
     async def test_a_restart_starts_the_count_again(self, daemon: Daemon, api: Api) -> None:
         await daemon.cycle()
-        api.add(life("t", T0 + 1, gone=T0 + 60))
+        api.add(life("t", T0 + 1, absent=[(T0 + 60, NEVER)]))
         await daemon.cycles(13)
         await daemon.begin()
         await daemon.cycles(2)
@@ -315,7 +372,7 @@ class TestVanished:
 
     async def test_one_that_returns_and_ends_is_told(self, daemon: Daemon, api: Api) -> None:
         await daemon.cycle()
-        api.add(life("t", T0 + 1, (T0 + 100, "success"), gone=T0 + 40, back=T0 + 90))
+        api.add(life("t", T0 + 1, (T0 + 100, "success"), absent=[(T0 + 40, T0 + 90)]))
         await daemon.cycles(130)
         assert await daemon.told() == [("t", "vanished"), ("t", "success")]
 
@@ -326,6 +383,38 @@ class TestAsking:
         cycles = await daemon.cycles(20)
         assert [cycle.requests for cycle in cycles] == [1] * 20
         assert {cycle.plan for cycle in cycles} == {"A"}
+
+    async def test_what_a_window_has_shown_is_not_asked_for_again(self, daemon: Daemon, api: Api) -> None:
+        await daemon.cycle()
+        api.add(life("t", T0 + 3, (T0 + 20, "success")))
+        cycles = await daemon.cycles(4)
+        assert [cycle.requests for cycle in cycles] == [1] * 4
+        assert cycles[1].in_flight == 1
+
+    async def test_at_a_high_rate_ids_are_cheaper_than_a_wide_window(self, daemon: Daemon, api: Api) -> None:
+        """Sixty seconds more at 4 tasks a second are two requests, the one id is one."""
+        await daemon.cycle()
+        api.add(life("old", T0 + 1, (T0 + 200, "success")))
+        api.add(*[life(f"t{n}", T0 + n / 4, (T0 + n / 4 + 1, "success")) for n in range(400)])
+        cycles = await daemon.cycles(19)
+        assert cycles[-1].plan == "A"
+        assert [asked.query.id_in for asked in api.asked[-1:]] == [("old",)]
+
+    async def test_windows_of_the_past_are_as_wide_as_its_density_allows(
+        self, daemon: Daemon, api: Api
+    ) -> None:
+        await daemon.cycles(2)
+        births = [T0 + 300 + number * 2 for number in range(1150)]
+        api.add(*[life(f"t{birth:.0f}", birth, (birth + 1, "success")) for birth in births])
+        widest = []
+        for away in (3 * HOUR, 5):
+            del api.asked[:]
+            await daemon.cycle(away)
+            widest.append(max(asked.window.span for asked in api.asked if asked.window))
+        before, after = widest
+        assert before >= HOUR * SECOND
+        assert after == HOUR * SECOND / 2
+        assert len(await daemon.told()) == 1150
 
     async def test_what_is_in_flight_beyond_the_window_is_asked_for_by_the_hundred(
         self, daemon: Daemon, api: Api
@@ -485,6 +574,14 @@ class TestFailures:
         del api.asked[:]
         api.fault = lambda _: unavailable()
         cycle = await daemon.cycle(5)
+        assert len(api.asked) == cycle.requests == 3
+        assert len(cycle.failures) == 1
+
+    async def test_nor_the_rest_of_the_windows(self, daemon: Daemon, api: Api) -> None:
+        await daemon.cycles(2)
+        del api.asked[:]
+        api.fault = lambda _: unavailable()
+        cycle = await daemon.cycle(20 * HOUR)
         assert len(api.asked) == cycle.requests == 3
         assert len(cycle.failures) == 1
 

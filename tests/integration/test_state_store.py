@@ -239,6 +239,9 @@ class TestAllOrNothing:
         before = await everything(redis)
         with pytest.raises(StoreError, match="WRONGTYPE"):
             await Store(redis, KEYS).commit(self.COMMIT, NONCE)
+        if wrong == "events":
+            with pytest.raises(StoreError, match="WRONGTYPE"):
+                await Store(redis, KEYS).commit(replace(self.COMMIT, entries=()), NONCE)
         assert await everything(redis) == before
 
     async def test_on_a_lease_of_another_type(self, redis: Redis) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import AsyncIterator
+from itertools import count
 from typing import Any
 
 import pytest
@@ -14,15 +15,16 @@ from pydantic import SecretStr
 from redis.asyncio import Redis
 from standardwebhooks.webhooks import Webhook
 
-from tests.unit.webhooks.builders import KEYS, NOW, OTHER_SECRET, SECRET, endpoint, event, publish
+from tests.fakes import settle
+from tests.unit.webhooks.builders import KEYS, NOW, OTHER_SECRET, SECRET, endpoint, event, fields, publish
 from tests.unit.webhooks.receiver import Answer, answer, drip, flood, hang, receiving, reset
-from tests.unit.webhooks.world import World, arrived
+from tests.unit.webhooks.world import World, arrived, until
 from watcher.clock import SystemClock
 from watcher.events.envelope import to_body
 from watcher.settings import RETRY_SCHEDULE
 from watcher.state.connection import connect
 from watcher.webhooks.courier import CLAIM_MARGIN
-from watcher.webhooks.group import EventGroup
+from watcher.webhooks.group import GROUP, EventGroup
 from watcher.webhooks.queue import DeliveryQueue
 from watcher.webhooks.routing import Routed
 from watcher.webhooks.stats import all_stats, set_gauges
@@ -252,6 +254,21 @@ async def test_a_rate_spreads_deliveries_over_time(world: World) -> None:
     assert times[-1] - times[0] >= 4.0
 
 
+async def test_a_lane_with_a_rate_claims_only_what_it_sends_at_once(world: World) -> None:
+    async with receiving(hang) as receiver:
+        to = endpoint(url=receiver.url, rate=1000, concurrency=2)
+        async with world.running(to) as webhooks:
+            await publish(world.redis, *(event(number) for number in range(20)))
+            await receiver.received(2)
+            await until(lambda: _all_accepted(world, 20))
+            assert sum(moment > NOW + 1 for moment in (await world.due()).values()) == 2
+            await webhooks.stop(0)
+
+
+async def _all_accepted(world: World, number: int) -> bool:
+    return len(await world.waiting()) == number
+
+
 # --- replicas and restarts ----------------------------------------------------------------------------------
 
 
@@ -389,6 +406,37 @@ async def test_a_stop_lets_what_is_under_way_end(world: World) -> None:
     )  # nobody has to wait for a claim's end
 
 
+async def test_a_stop_gives_back_what_was_claimed_ahead(world: World) -> None:
+    go_on, sent = asyncio.Event(), count(1)
+
+    async def fifty_at_once(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        if next(sent) > 50:
+            await go_on.wait()
+        await answer()(reader, writer)
+
+    async def all_claimed() -> bool:
+        return all(moment > NOW + 1 for moment in (await world.due()).values())
+
+    async with receiving(fifty_at_once) as receiver:
+        webhooks = world.replica(endpoint(url=receiver.url, concurrency=2))
+        running = asyncio.create_task(webhooks.run())
+        await publish(world.redis, *(event(number) for number in range(50)))
+        await receiver.received(50)
+        await world.settled()
+        world.clock.move(0.05)  # fifty in so little time: it claims far ahead
+        await publish(world.redis, *(event(number) for number in range(50, 100)))
+        await receiver.received(52)
+        await until(all_claimed)
+        stopping = asyncio.create_task(webhooks.stop(30))
+        await settle()
+        go_on.set()
+        await stopping
+        await running
+    assert len(receiver.requests) == 52
+    assert len(await world.waiting()) == 48
+    assert all(moment < NOW for moment in (await world.due()).values())
+
+
 @pytest.mark.parametrize("how", ["stop", "cancel"])
 async def test_what_does_not_end_in_time_is_given_back(world: World, how: str) -> None:
     async with receiving(hang) as receiver:
@@ -415,6 +463,42 @@ async def test_a_stop_accepts_what_was_read(world: World) -> None:
         await publish(world.redis, *(event(number) for number in range(500)))
     groups: Any = await world.redis.xinfo_groups(KEYS.events)
     assert [group["pending"] for group in groups] == [0] * len(groups)
+
+
+async def test_a_stop_accepts_what_was_given_though_the_answer_was_lost(world: World) -> None:
+    async with receiving() as receiver, world.running(endpoint(url=receiver.url), take_over_after=3600):
+        await publish(world.redis, event(1))
+        await receiver.received(1)
+        await world.settled()
+        lost = await _given_without_an_answer(world.redis, consumer="me")
+    assert await world.waiting() == lost
+
+
+async def _given_without_an_answer(redis: Redis, consumer: str) -> list[str]:
+    """An entry given to a consumer that does not hear of it: another connection asks in its name."""
+    async with redis.pipeline(transaction=True) as both:
+        both.xadd(KEYS.events, dict(fields(event(2))))  # type: ignore[arg-type] # bytes are right
+        both.xreadgroup(GROUP, consumer, {KEYS.events: ">"})
+        added, _ = await both.execute()
+    return [added.decode()]
+
+
+async def test_an_idle_lane_asks_twice_a_second_and_no_more(world: World) -> None:
+    async with receiving() as receiver, world.running(endpoint(url=receiver.url)):
+        await publish(world.redis, event(1))
+        await receiver.received(1)
+        await world.settled()
+        before = await _scripts_run(world.redis)
+        for _ in range(20):
+            await world.clock.advance(0.5)
+            for _ in range(3):  # time to ask, and to ask again if it were so minded
+                await world.redis.ping()
+        assert 10 <= await _scripts_run(world.redis) - before <= 24
+
+
+async def _scripts_run(redis: Redis) -> int:
+    stats: Any = await redis.info("commandstats")
+    return int(stats["cmdstat_evalsha"]["calls"])
 
 
 async def test_a_stop_before_it_began_or_after_it_ended_is_at_once(world: World) -> None:

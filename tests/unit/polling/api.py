@@ -18,22 +18,19 @@ from watcher.state.coverage import Interval
 class Life:
     """A task from its creation on. ``changes`` are its statuses and since when it has had each.
 
-    It is listed from ``visible_at`` on, and no longer after ``gone_at``.
+    It is listed from ``visible_at`` on, but for its ``absences``: from when to when.
     """
 
     id: TaskId
     created_at: Micros
     changes: tuple[tuple[Micros, str], ...]
     visible_at: Micros
-    gone_at: Micros | None = None
-    back_at: Micros | None = None
+    absences: tuple[tuple[Micros, Micros], ...] = ()
     document_type: str | None = "invoice"
 
     def row(self, now: Micros) -> Task | None:
         """What a listing shows of it at this moment."""
-        gone = self.gone_at is not None and self.gone_at <= now
-        back = self.back_at is not None and self.back_at <= now
-        if now < self.visible_at or (gone and not back):
+        if now < self.visible_at or any(gone <= now < back for gone, back in self.absences):
             return None
         updated_at, status = [change for change in self.changes if change[0] <= now][-1]
         recognized = b'{"total_amount": 1.10}' if status == "success" else None
@@ -45,8 +42,7 @@ def life(
     created: float,
     *ends: tuple[float, str],
     late: float = 0.0,
-    gone: float | None = None,
-    back: float | None = None,
+    absent: Iterable[tuple[float, float]] = (),
     document_type: str | None = "invoice",
 ) -> Life:
     """A task by seconds of the test's clock; ``ends`` are later statuses, ``late`` counts from its creation."""
@@ -56,8 +52,7 @@ def life(
         created_at,
         ((created_at, "processing"), *((from_seconds(at), status) for at, status in ends)),
         Micros(created_at + round(late * SECOND)),
-        None if gone is None else from_seconds(gone),
-        None if back is None else from_seconds(back),
+        tuple((from_seconds(gone), from_seconds(back)) for gone, back in absent),
         document_type,
     )
 

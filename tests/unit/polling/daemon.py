@@ -64,16 +64,17 @@ class Daemon:
             jitter=lambda: 0.5,
         )
         self.poller = ScopePoller(self.scope, self.nonce, tools, self.board.report(self.scope))
+        self.recorder = Recorder(
+            self.scope,
+            self.nonce,
+            store=store,
+            publication=self.publication,
+            clock=self.clock,
+            metrics=self.metrics,
+        )
         self.scanner = Scanner(
             reader=Reader(self.scope, self.api, self.clock, self.metrics, lambda: 0.5),
-            recorder=Recorder(
-                self.scope,
-                self.nonce,
-                store=store,
-                publication=self.publication,
-                clock=self.clock,
-                metrics=self.metrics,
-            ),
+            recorder=self.recorder,
             store=store,
             policy=self.policy,
         )

@@ -44,7 +44,7 @@ for ms, seq, positions in string.gmatch(entries, '(%d+)%-(%d+):(%S*)') do
     for position in string.gmatch(positions, '%d+') do
       local endpoint = tonumber(position)
       redis.call('SADD', endpoints, ARGV[2 + 2 * endpoint])
-      redis.call('ZADD', KEYS[3 + 2 * endpoint], 'NX', ms, id)
+      redis.call('ZADD', KEYS[3 + 2 * endpoint], ms, id)
       redis.call('ZADD', KEYS[2 + 2 * endpoint], 'NX', order + tonumber(ARGV[3 + 2 * endpoint]), id)
       deliveries = deliveries + 1
     end
