@@ -330,6 +330,7 @@ class TestVanished:
         await daemon.cycles(1)
         assert await daemon.told() == [("t", "vanished")]
         assert (await daemon.state()).in_flight == {}
+        assert daemon.scanner._absences == {}, "nothing is left of it in memory"
         await daemon.cycles(50)
         assert await daemon.told() == [("t", "vanished")]
 

@@ -26,6 +26,10 @@ _REDIS_OPTIONS: Final = {
 def api_root(value: str) -> str:
     """The root of an HTTP API, without a slash at its end."""
     url = _http(value)
+    if "@" in value:  # a password with a slash in it makes the rest look like a path
+        raise ValueError(
+            "carries credentials or an @; give the address alone and the token by its own setting"
+        )
     if url.query or "?" in value:
         raise ValueError(
             "carries a query; give the root of the API, such as https://api.sandbox.monite.com/v1"
