@@ -514,6 +514,18 @@ async def running(alerts: Alerts) -> AsyncIterator[None]:
             await task
 
 
+async def test_a_consumer_sees_only_its_own_pending_entries(redis: Redis, publisher: Publisher) -> None:
+    group = ConsumerGroup(redis, KEYS, "shared")
+    await group.join(first="newest")
+    first, second, third = await publisher.publish("error", "error", "error")
+    assert [entry for entry, _ in await group.read("one", "0-0", 2)] == [first, second]
+    assert [entry for entry, _ in await group.read("other", "0-0", 2)] == [third]
+
+    assert await group.pending("one", "+", 10) == [first, second]
+    assert await group.pending("one", f"({second}", 10) == [first]
+    assert await group.pending("other", "+", 10) == [third]
+
+
 async def test_the_group_refuses_what_is_not_there(redis: Redis) -> None:
     group = ConsumerGroup(redis, KEYS, "nobody")
 

@@ -74,9 +74,9 @@ async def test_an_html_page_with_200() -> None:
 async def test_a_burst_of_429() -> None:
     async with serving(world_of(faults=Faults(throttled=1.0, throttle_seconds=2.5))) as client:
         first = await client.get("/ocr_tasks")
-        client.sandbox.faults = NO_FAULTS
         client.clock.move(1.0)
         during = await client.get("/ocr_tasks")
+        client.sandbox.faults = NO_FAULTS
         client.clock.move(1.5)
         afterwards = await client.get("/ocr_tasks")
     assert [one.status for one in (first, during, afterwards)] == [429, 429, 200]

@@ -246,7 +246,11 @@ def test_settings_do_not_change() -> None:
 
 
 def test_parts_are_checked_when_made_directly_too() -> None:
-    with pytest.raises(ValueError, match="whsec_"):
-        Endpoint(name="a", url="https://x.test", secrets=["nope"])
+    with pytest.raises(ValueError, match="whsec_") as caught:
+        Endpoint(name="a", url="https://x.test", secrets=["zq7x"])
+    assert "zq7x" not in str(caught.value)
+    with pytest.raises(ValueError, match="whsec_") as caught:
+        Settings(webhooks=[{"name": "a", "url": "https://x.test", "secrets": ["zq7x"]}])
+    assert "zq7x" not in str(caught.value)
     with pytest.raises(ValueError, match="embedded"):
         RedisSettings(url="redis://x", port=7000)

@@ -22,6 +22,21 @@ KEEP_ALIVE: Final = 30.0
 """Seconds an idle connection is kept: several polls of the default interval, less than load balancers do."""
 
 
+async def _send_once(
+    request: aiohttp.ClientRequest, handler: aiohttp.ClientHandlerType
+) -> aiohttp.ClientResponse:
+    """Keep aiohttp from repeating a GET whose connection was lost: the budget has counted it once.
+
+    It repeats after these two errors only, and without being asked, so they leave as another one.
+    """
+    try:
+        return await handler(request)
+    except aiohttp.ClientConnectorError:
+        raise
+    except (aiohttp.ClientOSError, aiohttp.ServerDisconnectedError) as error:
+        raise aiohttp.ClientConnectionError(str(error)) from error
+
+
 def open_http(
     base_url: str, timeout_seconds: float, *, max_connections: int = MAX_CONNECTIONS
 ) -> httpx.AsyncClient:
@@ -38,6 +53,7 @@ def open_http(
         return aiohttp.ClientSession(
             connector=aiohttp.TCPConnector(limit=max_connections, keepalive_timeout=KEEP_ALIVE, ssl=tls),
             cookie_jar=aiohttp.DummyCookieJar(),
+            middlewares=(_send_once,),
         )
 
     return httpx.AsyncClient(

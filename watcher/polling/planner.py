@@ -147,13 +147,19 @@ def lower_bound(arrival_rate: float, span: float) -> int:
 def next_width(width: int, span: int, rows: int) -> int:
     """The span worth one window of the past, after a window of ``span`` brought so many rows.
 
-    A window that was narrower than ``width`` because little was left to read says nothing for a wider one.
+    It follows the window that was read, not the width by then: several windows of one plan say the same thing
+    once, and a window that was narrow because little was left to read says nothing for a wider one.
     """
     if rows > 10 * PAGE:
-        return max(NARROWEST, min(width, span) // 2)
-    if rows <= 2 * PAGE and span >= width:
-        return min(WIDEST, width * 2)
+        return narrower(width, span)
+    if rows <= 2 * PAGE:
+        return max(width, min(WIDEST, 2 * span))
     return width
+
+
+def narrower(width: int, span: int) -> int:
+    """The span worth one window, after one of ``span`` turned out to be too wide."""
+    return min(width, max(NARROWEST, span // 2))
 
 
 def _floor(coverage: Coverage, begin: Micros, situation: Situation, policy: Policy) -> Micros:

@@ -13,7 +13,6 @@ from watcher.polling import ladder
 from watcher.polling.diff import Rules
 from watcher.polling.planner import (
     FIRST_WIDTH,
-    NARROWEST,
     Adoption,
     Policy,
     Read,
@@ -21,6 +20,7 @@ from watcher.polling.planner import (
     Window,
     leftovers,
     lower_bound,
+    narrower,
     next_width,
     plan,
 )
@@ -164,12 +164,11 @@ class Scanner:
                 rows += len(page.tasks)
         except MoniteError as error:
             tally.failures.append(error)
-            if isinstance(error, PageTokenRejected):
-                self._width = max(NARROWEST, self._width // 2)
+            if isinstance(error, PageTokenRejected) and isinstance(read, Window):
+                self._width = narrower(self._width, read.interval.span)
             return state
         if isinstance(read, Window) and read.interval.high < now:
-            span = read.interval.high - read.interval.low
-            self._width = next_width(self._width, span, rows)
+            self._width = next_width(self._width, read.interval.span, rows)
         return done
 
     async def _ask_by_id(self, name: str, state: ScopeState, now: Micros, tally: _Tally) -> None:

@@ -46,7 +46,7 @@ def listed(value: object) -> object:
     text = value.strip()
     if text.startswith(("[", "{", '"')):
         return from_json(text)
-    return [part.strip() for part in text.split(",")] if text else []
+    return [part.strip() for part in text.split(",")]
 
 
 def json_listed(value: object) -> object:

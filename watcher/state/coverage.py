@@ -26,6 +26,11 @@ class Interval:
         if self.low >= self.high:
             raise ValueError(f"an interval must not be empty: [{self.low}, {self.high})")
 
+    @property
+    def span(self) -> int:
+        """Its length in microseconds."""
+        return self.high - self.low
+
 
 @dataclass(frozen=True, slots=True)
 class Coverage:

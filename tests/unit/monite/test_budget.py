@@ -27,7 +27,17 @@ def test_a_rate_is_a_positive_number(rate: float) -> None:
         Window.of_rate(rate)
 
 
-@given(rates, st.lists(st.floats(0, 3), max_size=150), st.lists(st.floats(0, 0.04), min_size=1, max_size=7))
+def test_a_request_that_is_held_up_does_not_meet_the_next_ones() -> None:
+    window = Window.of_rate(1).started(0.0)
+    late = 0.0 + 0.04  # under way, while the next is not held up at all
+    assert window.ready_at() >= late + 1
+
+
+@given(
+    rates | st.integers(1, 5),
+    st.lists(st.sampled_from([0.0, 0.0, 0.3, 1.0]) | st.floats(0, 3), max_size=150),
+    st.lists(st.sampled_from([0.0, 0.04]) | st.floats(0, 0.04), min_size=1, max_size=7),
+)
 def test_no_second_sees_more_than_the_rate(rate: float, gaps: list[float], delays: list[float]) -> None:
     """Whatever comes when, and even if each request arrives up to 40 ms after its start."""
     window, now, arrivals = Window.of_rate(rate), 0.0, []

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass, field
 
 from tests.fakes import FakeClock
@@ -91,6 +91,8 @@ class Api:
     latency: float = 0.01
     lives: dict[Scope, list[Life]] = field(default_factory=dict)
     fault: Fault | None = None
+    meanwhile: Callable[[Asked], Awaitable[None]] | None = None
+    """What happens while an answer is on its way."""
     asked: list[Asked] = field(default_factory=list)
     read: dict[Scope, list[Interval]] = field(default_factory=dict)
     """Windows whose last page has been given out."""
@@ -133,6 +135,8 @@ class Api:
         page, more = rest[:size], len(rest) > size
         if not more and asked.window is not None:
             self.read.setdefault(scope, []).append(asked.window)
+        if self.meanwhile is not None:
+            await self.meanwhile(asked)
         return TaskPage(tuple(page), self._token(listing, order(page[-1])) if more else None)
 
     def _token(self, listing: TaskQuery, last: tuple[object, ...]) -> str:

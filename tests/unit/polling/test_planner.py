@@ -24,6 +24,7 @@ from watcher.polling.planner import (
     leftovers,
     lower_bound,
     memory,
+    narrower,
     next_width,
     plan,
 )
@@ -279,7 +280,10 @@ def test_the_lower_bound(rate: float, seconds: float, requests: int) -> None:
         (3600, 3600, 1001, 1800),
         (3600, 10, 0, 3600),  # a scrap of a window tells nothing of a whole one
         (3600, 120, 1001, 60),
+        (1800, 3600, 1001, 1800),  # as another window of the same plan has said already
+        (7200, 3600, 0, 7200),
         (1, 31, 5000, 1),
+        (1, 1, 5000, 1),
         (WIDEST // SECOND, WIDEST // SECOND, 0, WIDEST // SECOND),
     ],
 )
@@ -287,7 +291,10 @@ def test_the_width_follows_how_dense_the_past_is(width: int, span: int, rows: in
     assert next_width(width * SECOND, span * SECOND, rows) == following * SECOND
 
 
-@given(st.integers(1, WIDEST), st.integers(0, 10**6))
-def test_the_width_stays_within_its_bounds(width: int, rows: int) -> None:
-    width = max(width, NARROWEST)
-    assert NARROWEST <= next_width(width, width, rows) <= WIDEST
+widths = st.integers(NARROWEST, WIDEST)
+
+
+@given(widths, st.integers(1, WIDEST), st.integers(0, 10**6))
+def test_the_width_stays_within_its_bounds(width: int, span: int, rows: int) -> None:
+    assert NARROWEST <= next_width(width, span, rows) <= WIDEST
+    assert NARROWEST <= narrower(width, span) <= width

@@ -30,6 +30,8 @@ local function many(width)
   return rows
 end
 
+local function whole(text) return string.find(text, '^%d+$') ~= nil end
+
 if redis.call('GET', KEYS[1]) ~= ARGV[1] then return {'fenced'} end
 
 local records, flight, buckets = many(4), many(2), many(1)
@@ -38,10 +40,10 @@ if width == nil or width < 2 or width % 2 ~= 0 then error('commit: fields come a
 local events = many(width)
 if at ~= #ARGV then error('commit: too many arguments') end
 for _, row in ipairs(flight) do
-  if row[2] ~= '' and tonumber(row[2]) == nil then error('commit: created_at is not a number') end
+  if row[2] ~= '' and not whole(row[2]) then error('commit: created_at is not a whole number') end
 end
 for _, row in ipairs(buckets) do
-  if tonumber(row[1]) == nil then error('commit: a bucket is not a number') end
+  if not whole(row[1]) then error('commit: a bucket is not a whole number') end
 end
 redis.call('XLEN', KEYS[2])
 redis.call('ZCARD', KEYS[3])
@@ -52,6 +54,8 @@ for _, row in ipairs(records) do
   if (redis.call('HGET', hash, row[2]) or '') ~= row[3] then return {'conflict', row[2]} end
 end
 
+-- First what may still fail: a stream that another program has brought to its last possible id.
+for _, fields in ipairs(events) do redis.call('XADD', KEYS[2], '*', unpack(fields)) end
 for _, row in ipairs(records) do redis.call('HSET', KEYS[tonumber(row[1])], row[2], row[4]) end
 for _, row in ipairs(flight) do
   if row[2] == '' then
@@ -61,5 +65,4 @@ for _, row in ipairs(flight) do
   end
 end
 for _, row in ipairs(buckets) do redis.call('ZADD', KEYS[4], row[1], row[1]) end
-for _, fields in ipairs(events) do redis.call('XADD', KEYS[2], '*', unpack(fields)) end
 return {'applied', #events}

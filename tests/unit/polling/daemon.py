@@ -1,0 +1,105 @@
+"""One scope's polling on a real store, as a process would run it: it can be stopped and begun again."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from itertools import count
+from typing import cast
+
+from redis.asyncio import Redis
+
+from tests.fakes import EagerClock
+from tests.unit.polling.api import Api
+from watcher.events.envelope import EventData, from_fields, read_data
+from watcher.metrics import Metrics
+from watcher.model import Event, Scope
+from watcher.polling.board import Board
+from watcher.polling.poller import ScopePoller, Tools
+from watcher.polling.reader import Reader
+from watcher.polling.recorder import Publication, Recorder
+from watcher.polling.scanner import Cycle, PollPolicy, Scanner, StartMode
+from watcher.state.keys import Keys
+from watcher.state.scope import ScopeState
+from watcher.state.store import Store
+
+KEYS = Keys("t")
+SOURCE = "https://api.example/v1/ocr_tasks"
+DEFAULT = frozenset({"success", "error", "stalled", "vanished"})
+
+_nonces = count(1)
+
+
+def policy(start: StartMode = "baseline", **changes: object) -> PollPolicy:
+    return PollPolicy(start, **{"kinds": DEFAULT, **changes})  # type: ignore[arg-type] # each as its field says
+
+
+@dataclass
+class Daemon:
+    """What a process makes for one scope. ``begin`` is its start: it knows nothing but what the store does."""
+
+    redis: Redis
+    api: Api
+    clock: EagerClock
+    policy: PollPolicy = field(default_factory=policy)
+    scope: Scope = field(default_factory=Scope)
+    publication: Publication = field(default_factory=lambda: Publication("t", SOURCE, recognized_data=False))
+    store: Store | None = None
+    metrics: Metrics = field(default_factory=Metrics)
+    board: Board = field(default_factory=Board)
+    nonce: str = ""
+
+    async def begin(self) -> None:
+        """Take the lease from whoever had it, and forget what was only in memory."""
+        self.nonce = f"host/1/{next(_nonces)}"
+        await self.redis.set(KEYS.lease, self.nonce)
+        self.api.restart_client()
+        store = self.store or Store(self.redis, KEYS)
+        tools = Tools(
+            source=self.api,
+            store=store,
+            policy=self.policy,
+            publication=self.publication,
+            clock=self.clock,
+            metrics=self.metrics,
+            jitter=lambda: 0.5,
+        )
+        self.poller = ScopePoller(self.scope, self.nonce, tools, self.board.report(self.scope))
+        self.scanner = Scanner(
+            reader=Reader(self.scope, self.api, self.clock, self.metrics, lambda: 0.5),
+            recorder=Recorder(
+                self.scope,
+                self.nonce,
+                store=store,
+                publication=self.publication,
+                clock=self.clock,
+                metrics=self.metrics,
+            ),
+            store=store,
+            policy=self.policy,
+        )
+
+    async def cycle(self, after: float = 0.0) -> Cycle:
+        """One cycle, so many seconds later."""
+        self.clock.move(after)
+        return await self.scanner.run_once()
+
+    async def cycles(self, number: int, every: float = 5.0) -> list[Cycle]:
+        """So many cycles, each complete."""
+        done = [await self.cycle(every) for _ in range(number)]
+        assert [cycle.failures for cycle in done if not cycle.complete] == []
+        return done
+
+    async def state(self) -> ScopeState:
+        return await Store(self.redis, KEYS).load(self.scope)
+
+    async def events(self) -> list[Event]:
+        """Everything on the stream."""
+        entries = cast("list[tuple[bytes, dict[bytes, bytes]]]", await self.redis.xrange(KEYS.events))
+        return [from_fields(fields) for _, fields in entries]
+
+    async def told(self) -> list[tuple[str, str]]:
+        """Task and type of everything on the stream, in its order."""
+        return [(event.subject, event.type.removeprefix("ocr_task.")) for event in await self.events()]
+
+    async def data(self) -> list[EventData]:
+        return [read_data(event) for event in await self.events()]
