@@ -39,6 +39,24 @@ class Histogram(msgspec.Struct, frozen=True):
 
     counts: tuple[float, ...] = (0.0,) * len(EDGES)
 
+    @property
+    def weight(self) -> float:
+        """How many ended tasks it stands for, the older ones counting less."""
+        return sum(self.counts)
+
+    def encode(self) -> bytes:
+        """The counts as JSON."""
+        return msgspec.json.encode([round(count, 3) for count in self.counts])
+
+    @classmethod
+    def decode(cls, record: bytes) -> Histogram | None:
+        """Read one back; None if it is not one of this version's."""
+        try:
+            counts = msgspec.json.decode(record, type=tuple[float, ...])
+        except msgspec.MsgspecError:
+            return None
+        return cls(counts) if len(counts) == len(EDGES) else None
+
     def add(self, lifetimes: Iterable[float]) -> Histogram:
         """With more ended tasks, given their lifetimes in seconds."""
         fresh = [bisect_right(EDGES, max(0.0, lifetime)) - 1 for lifetime in lifetimes]

@@ -91,19 +91,26 @@ def expected(survival: Survival, *, interval: float, price: float) -> tuple[floa
     return delay, looks
 
 
-def price_for(target: float, *, survival: Survival, interval: float, arrival_rate: float) -> float:
-    """The price of a request, in task-seconds, at which tasks are seen ``target`` seconds late on average.
+def price_of_few(target: float, *, survival: Survival, interval: float) -> float:
+    """The price in task-seconds at which a task that is alone in flight is seen ``target`` seconds late or less.
 
-    Few in flight: found from the survival. A steady flow: even spacing of twice the target, in which
-    ``arrival_rate * spacing**2 / 2`` gathers. The dearer of the two holds, as it spends fewer requests.
+    Half the target is aimed at: with so few in flight the looks cost next to nothing beside the interval's own,
+    and the survival is only an estimate.
     """
-    steady = 2 * target * target * arrival_rate
     low, high = 0.0, interval
-    for _ in range(20):
+    for _ in range(16):
         middle = (low + high) / 2
         delay, _ = expected(survival, interval=interval, price=middle)
-        low, high = (middle, high) if delay < target else (low, middle)
-    return max(steady, high)
+        low, high = (middle, high) if delay < target / 2 else (low, middle)
+    return high
+
+
+def price_of_flow(target: float, arrival_rate: float) -> float:
+    """The price at which a steady flow is seen ``target`` seconds late on average.
+
+    Looks every ``2 x target`` seconds do so, and between two of them ``arrival_rate * spacing**2 / 2`` gathers.
+    """
+    return 2 * target * target * arrival_rate
 
 
 def _wait(survival: Survival, age: float, interval: float, price: float) -> float:
