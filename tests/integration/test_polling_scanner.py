@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 
 import pytest
 from redis.asyncio import Redis
@@ -20,9 +20,9 @@ from tests.unit.polling.api import (
 )
 from tests.unit.polling.daemon import KEYS, Daemon, policy
 from tests.unit.state.key_table import is_known
-from watcher.model import EntityId, Micros, Scope, from_seconds
+from watcher.model import EntityId, Micros, Scope, TaskId, from_seconds
 from watcher.monite.errors import MoniteError, PageTokenRejected, Unauthorized
-from watcher.polling.recorder import Publication
+from watcher.polling.recorder import ConflictError, Publication
 from watcher.polling.scanner import ABSENCES, LOOKBACK
 from watcher.state.coverage import Coverage
 from watcher.state.lease import LeaseLostError
@@ -512,8 +512,9 @@ class TestFence:
     async def test_also_between_the_window_and_the_ids(self, daemon: Daemon, redis: Redis, api: Api) -> None:
         """The requests by id run side by side; the caller hears of it as of any other."""
         await daemon.cycle()
-        api.add(*[life(f"t{number}", T0 + 1, (T0 + 52, "success")) for number in range(250)])
-        await daemon.cycles(9)
+        api.add(*[life(f"t{number}", T0 + 1, (T0 + 906, "success")) for number in range(250)])
+        await daemon.cycles(3, every=300)
+        before = await daemon.told()
 
         async def steal(asked: Asked) -> None:
             if asked_by_id(asked):
@@ -521,8 +522,8 @@ class TestFence:
 
         api.meanwhile = steal
         with pytest.raises(LeaseLostError):
-            await daemon.cycle(600)
-        assert await daemon.told() == []
+            await daemon.cycle(5)
+        assert await daemon.told() == before
 
     async def test_two_holders_never_tell_the_same_twice(
         self, daemon: Daemon, redis: Redis, api: Api
@@ -560,7 +561,7 @@ class TestFence:
         assert (await daemon.cycle(5)).complete
         state = await daemon.state()
         assert state.start is not None
-        assert state.start.started_at == at(20)
+        assert state.start.started_at > at(19)
 
     async def test_a_reader_of_the_same_tasks_is_no_conflict(
         self, daemon: Daemon, redis: Redis, api: Api

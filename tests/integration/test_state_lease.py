@@ -16,6 +16,7 @@ from redis.backoff import NoBackoff
 from structlog.testing import capture_logs
 
 from tests.fakes import FakeClock
+from tests.unit.state.heard_clock import HeardClock
 from watcher.errors import StoreError, StoreUnavailable
 from watcher.metrics import Metrics
 from watcher.state.embedded import EmbeddedServer
@@ -33,24 +34,6 @@ from watcher.state.lease import (
 )
 
 KEYS = Keys("t")
-
-
-class HeardClock(FakeClock):
-    """Tells of every wait that begins on it."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.waits: asyncio.Queue[float] = asyncio.Queue()
-
-    async def sleep(self, seconds: float) -> None:
-        self.waits.put_nowait(seconds)
-        await super().sleep(seconds)
-
-    async def wait_out(self, seconds: float) -> None:
-        """Wait until somebody waits for exactly so long, and let that time pass."""
-        while await self.waits.get() != seconds:
-            pass
-        await self.advance(seconds)
 
 
 class TestLease:

@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from datetime import datetime
+from functools import partial
 from typing import Final, assert_never
 
 import structlog
 
 from watcher.clock import Clock
-from watcher.events.envelope import EventFormatError, to_body
+from watcher.events.envelope import EventFormatError, from_fields, to_body
 from watcher.metrics import Metrics
 from watcher.model import Event
 from watcher.settings import Endpoint
 from watcher.webhooks.outcome import Attempt, Dead, Delivered, Outcome, Reason, Retry, decide
 from watcher.webhooks.queue import Claim, Died, GiveBack, Record, Retried, Settlement
-from watcher.webhooks.routing import parse
 from watcher.webhooks.sender import Sender
 from watcher.webhooks.signing import signature, signing_key
 
@@ -42,7 +43,8 @@ class Courier:
         self._sender = sender
         self._clock = clock
         self._jitter = jitter
-        self._metrics = metrics
+        self._delay = metrics.delivery_delay
+        self._attempts = partial(metrics.delivery_attempts.labels, endpoint.name)
         self._log = structlog.get_logger().bind(endpoint=endpoint.name)
 
     @property
@@ -59,7 +61,8 @@ class Courier:
         event, time = None, started
         try:
             if claim.fields:
-                event, time = parse(claim.fields)
+                event = from_fields(claim.fields)
+                time = _seconds(event.time)
                 attempt = await self._send(event, started)
             else:
                 attempt = Attempt(Reason.EVENT_GONE)
@@ -69,11 +72,11 @@ class Courier:
         made = 1 if claim.record is None else claim.record.count + 1
         schedule = self._endpoint.retry_schedule
         outcome = decide(attempt, made=made, schedule=schedule, now=now, jitter=self._jitter())
-        self._metrics.delivery_attempts.labels(self._endpoint.name, attempt.reason).inc()
+        self._attempts(attempt.reason).inc()
         self._tell(claim, event, attempt, made, outcome, now)
         match outcome:
             case Delivered():
-                self._metrics.delivery_delay.observe(max(0.0, now - time))
+                self._delay.observe(max(0.0, now - time))
                 return Settlement(claim, outcome)
             case Retry(at):
                 return Settlement(claim, Retried(at, _record(claim, attempt, made, now)))
@@ -114,6 +117,13 @@ class Courier:
                 self._log.warning("delivery.attempted", outcome="retry", retry_in=round(at - now, 1), **facts)
             case Dead():
                 self._log.error("delivery.attempted", outcome="dead", **facts)
+
+
+def _seconds(time: str) -> float:
+    try:
+        return datetime.fromisoformat(time).timestamp()
+    except ValueError as error:
+        raise EventFormatError("its time is not ISO 8601") from error
 
 
 def _record(claim: Claim, attempt: Attempt, made: int, now: float) -> Record:

@@ -16,7 +16,7 @@ from watcher.events.envelope import EventFormatError
 from watcher.settings import Endpoint
 from watcher.webhooks.group import Accepted, Entry, EventGroup, GroupLost
 from watcher.webhooks.outage import Outage
-from watcher.webhooks.routing import Routed, parse, route
+from watcher.webhooks.routing import Routed, Router
 
 _BATCH: Final = 256
 _BLOCK_MS: Final = 1000
@@ -57,6 +57,7 @@ class Dispatcher:
     ) -> None:
         self._group = group
         self._endpoints = endpoints
+        self._router = Router(endpoints)
         self._clock = clock
         self._outage = outage
         self._wake = wake
@@ -119,8 +120,7 @@ class Dispatcher:
 
     def _route(self, entry_id: str, fields: dict[bytes, bytes]) -> Routed:
         try:
-            event, _ = parse(fields)
-            return route(entry_id, event, self._endpoints)
+            return self._router.route(entry_id, fields)
         except EventFormatError as error:
             # Accepted for nobody, so that it is said once and does not come again.
             _log.warning("webhooks.entry_ignored", entry_id=entry_id, why=str(error))

@@ -4,11 +4,26 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from functools import lru_cache
+from typing import Final
 
-from watcher.events.envelope import EventFormatError, from_fields, read_data
-from watcher.model import SECOND, Event, from_datetime
+import msgspec
+
+from watcher.events.envelope import EventFormatError
 from watcher.settings import Endpoint
+
+_ATTRIBUTES: Final = frozenset({b"id", b"type", b"source", b"subject", b"time", b"data"})
+_REMEMBERED: Final = 4096
+
+
+class _Subject(msgspec.Struct):
+    """What routing needs of an event's data; the rest is passed over."""
+
+    entity_id: str | None
+    document_type: str | None
+
+
+_decode = msgspec.json.Decoder(_Subject).decode
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,31 +34,32 @@ class Routed:
     endpoints: tuple[int, ...]
 
 
-def route(entry_id: str, event: Event, endpoints: Sequence[Endpoint]) -> Routed:
-    """The endpoints that want this event.
+class Router:
+    """Tells the endpoints that want an event."""
 
-    Raises:
-        EventFormatError: its data are not what the watcher writes.
-    """
-    data = read_data(event)
-    return Routed(
-        entry_id,
-        tuple(
-            position
-            for position, endpoint in enumerate(endpoints)
-            if endpoint.matches(event.type, data.entity_id, data.document_type)
-        ),
-    )
+    def __init__(self, endpoints: Sequence[Endpoint]) -> None:
+        # Few kinds of events make up nearly all.
+        @lru_cache(_REMEMBERED)
+        def positions(type_: str, entity_id: str | None, document_type: str | None) -> tuple[int, ...]:
+            return tuple(
+                position
+                for position, endpoint in enumerate(endpoints)
+                if endpoint.matches(type_, entity_id, document_type)
+            )
 
+        self._positions = positions
 
-def parse(fields: Mapping[bytes, bytes]) -> tuple[Event, float]:
-    """The event of a stream entry and its time in unix seconds.
+    def route(self, entry_id: str, fields: Mapping[bytes, bytes]) -> Routed:
+        """The endpoints that want the event of a stream entry.
 
-    Raises:
-        EventFormatError: the entry is not one of the watcher's events.
-    """
-    event = from_fields(fields)
-    try:
-        return event, from_datetime(datetime.fromisoformat(event.time)) / SECOND
-    except ValueError as error:
-        raise EventFormatError("an event's time is not ISO 8601") from error
+        Raises:
+            EventFormatError: the entry is not one of the watcher's events.
+        """
+        if missing := _ATTRIBUTES - fields.keys():
+            raise EventFormatError(f"it has no {b', '.join(sorted(missing)).decode()}")
+        try:
+            about = _decode(fields[b"data"])
+            type_ = fields[b"type"].decode()
+        except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+            raise EventFormatError("its data or its type are not what the watcher writes") from error
+        return Routed(entry_id, self._positions(type_, about.entity_id, about.document_type))

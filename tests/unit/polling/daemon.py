@@ -103,3 +103,27 @@ class Daemon:
 
     async def data(self) -> list[EventData]:
         return [read_data(event) for event in await self.events()]
+
+
+class Halted(Exception):  # noqa: N818 - says what happened to the process, which is no error of it
+    """The process was ended here."""
+
+
+class EndingClock(EagerClock):
+    """Ends the process instead of letting it wait beyond ``ends_at``, in seconds of its wall time."""
+
+    ends_at = float("inf")
+
+    async def sleep(self, seconds: float) -> None:
+        if self.time() + seconds > self.ends_at:
+            raise Halted
+        await super().sleep(seconds)
+
+
+async def run_until(daemon: Daemon, clock: EndingClock, instant: float) -> None:
+    """Let the poller run, with all its own pauses, until the clock comes to an instant of its wall time."""
+    clock.ends_at = instant
+    try:
+        await daemon.poller.run()
+    except Halted:
+        clock.move(max(0.0, instant - clock.time()))

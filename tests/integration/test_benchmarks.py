@@ -1,0 +1,169 @@
+"""Each benchmark runs, at a size that says nothing of speed, and finds figures that can be true."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Awaitable, Callable
+
+import pytest
+
+from tests.benchmarks import decoding, deliveries, idle, memory, pages
+from tests.benchmarks.__main__ import BENCHMARKS, main
+from tests.benchmarks.loadtool import LoadTool, Post, installed_tools
+from tests.benchmarks.machine import Cores
+from tests.benchmarks.measure import Ratio, Sample, Stopwatch, interleave
+from tests.benchmarks.receiver import running_receiver
+from tests.benchmarks.report import Cell, Column, Report
+from tests.benchmarks.samples import PAGE_BYTES, ROWS, events, full_page
+from watcher.model import TERMINAL
+from watcher.monite.wire import decode_tasks
+
+ANYWHERE = Cores()
+"""Binds nothing: other tests run beside these."""
+
+
+def _numbers(row: tuple[Cell, ...]) -> list[float]:
+    return [
+        cell.median if isinstance(cell, Ratio) else cell for cell in row if isinstance(cell, Ratio | float)
+    ]
+
+
+async def test_pages() -> None:
+    report = await pages.run(pages.Size(pages=2, rounds=1), ANYWHERE)
+    assert len(report.rows) == 2 * len(pages.SHARES)
+    for row in report.rows:
+        assert len(_numbers(row)) == len(report.columns) - 1
+        assert min(_numbers(row)) > 0
+
+
+async def test_pages_notices_a_side_that_does_not_write(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pages, "_pipeline", lambda stage, made: [])
+    with pytest.raises(RuntimeError, match="events and tasks in flight"):
+        await pages.run(pages.Size(pages=1, rounds=1), ANYWHERE)
+
+
+async def test_deliveries(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(deliveries, "fastest_tool", lambda: None)
+    size = deliveries.Size(deliveries=30, httpx=5, rounds=1, tool_seconds=1, concurrency=(2, 3))
+    report = await deliveries.run(size, ANYWHERE)
+    assert [row[0] for row in report.rows] == [
+        f"{who}, {concurrency} at once"
+        for concurrency in (2, 3)
+        for who in ("the daemon", "bare aiohttp", "bare httpx", "load tool")
+    ]
+    for row in report.rows:
+        if row[0] in ("load tool, 2 at once", "load tool, 3 at once"):
+            assert set(row[1:]) == {None}
+        else:
+            assert min(_numbers(row)) > 0
+    assert len(report.targets) == 4
+
+
+@pytest.mark.parametrize("tool", installed_tools() or [None], ids=lambda tool: tool.name if tool else "none")
+async def test_load_tools(tool: LoadTool | None) -> None:
+    if tool is None:
+        pytest.skip("no load tool is installed")
+    async with running_receiver(ANYWHERE) as receiver:
+        post = Post(
+            receiver.url, b'{"id": "\\"1\\""}', {"content-type": "application/json", "webhook-id": "1"}
+        )
+        assert await tool.posts_per_second(post, concurrency=2, seconds=1) > 0
+        assert await receiver.posts() > 0
+
+
+async def test_decoding() -> None:
+    report = await decoding.run(decoding.Size(pages=1, rounds=1), ANYWHERE)
+    assert len(report.rows) == 6
+    for row in report.rows:
+        assert row[0] == "orjson" or min(_numbers(row)) > 0
+
+
+def test_the_page_is_what_it_is_said_to_be() -> None:
+    page = full_page()
+    tasks = decode_tasks(page).tasks
+    assert len(tasks) == ROWS
+    assert all(task.recognized_data is not None for task in tasks)
+    assert abs(len(page) - PAGE_BYTES) < PAGE_BYTES / 20
+
+
+def test_the_events_are_of_ends() -> None:
+    some = events(50)
+    assert len({event.id for event in some}) == 50
+    assert {event.type.removeprefix("ocr_task.") for event in some} == TERMINAL
+
+
+async def test_memory() -> None:
+    report = await memory.run(memory.Size(tasks=(2000,)), ANYWHERE)
+    ((_, _, in_flight, ended, event),) = report.rows
+    assert isinstance(in_flight, float)
+    assert isinstance(ended, float)
+    assert isinstance(event, float)
+    assert 30 < ended < in_flight < 500  # a uuid alone has 36 bytes as text, and the index has it again
+    assert 300 < event < 2000
+
+
+async def test_idle() -> None:
+    report = await idle.run(idle.Size(settling=0, watching=0.2), ANYWHERE)
+    *parts, together = report.rows
+    if together[1] is None:
+        pytest.skip("only Linux tells a process's memory this way")
+    resident = [row[1] for row in parts]
+    assert all(isinstance(each, float) and 1 < each < 1000 for each in resident)
+    assert together[1] == pytest.approx(sum(each for each in resident if isinstance(each, float)))
+
+
+async def test_rounds_alternate_and_the_first_is_not_kept() -> None:
+    order: list[str] = []
+
+    def contestant(name: str, seconds: float) -> Callable[[], Awaitable[Sample]]:
+        async def measure() -> Sample:
+            order.append(name)
+            return Sample(len(order), seconds, 0.5)
+
+        return measure
+
+    found = await interleave({"a": contestant("a", 1), "b": contestant("b", 2)}, rounds=3)
+    assert "".join(order) == "baabbaab"
+    assert [sample.count for sample in found["a"]] == [3, 6, 7]
+
+
+def test_ratios_are_taken_within_a_round() -> None:
+    assert Ratio.of([1.0, 8.0, 3.0], [2.0, 4.0, 1.0]) == Ratio(2.0, 0.5, 3.0)
+
+
+def test_a_sample_tells_figures_of_one_operation() -> None:
+    sample = Sample(count=4, seconds=2.0, cpu=1.0, store_cpu=0.5)
+    assert (sample.rate, sample.cost, sample.store_cost) == (2.0, 250_000.0, 125_000.0)
+
+
+def test_a_stopwatch_takes_cpu_time_too() -> None:
+    with Stopwatch() as watch:
+        sum(range(200_000))
+    assert watch.cpu > 0
+    assert watch.seconds > 0
+
+
+def test_a_row_has_a_cell_for_each_column() -> None:
+    with pytest.raises(ValueError, match="cells"):
+        Report("t", (Column("a"), Column("b")), ((1.0,),), "")
+
+
+@pytest.mark.parametrize(
+    ("cell", "text"),
+    [(1234.5, "1,234"), (None, "not available here"), ("-", "-"), (Ratio(1, 0.5, 2), "1.00 (0.50 to 2.00)")],
+)
+def test_cells(cell: Cell, text: str) -> None:
+    assert Column("a", ",.0f").write(cell) == text
+
+
+def test_list(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["--list"]) == 0
+    said = capsys.readouterr().out
+    assert re.findall(r"^\w+", said, re.MULTILINE) == list(BENCHMARKS)
+
+
+def test_an_unknown_name_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as ended:
+        main(["speed"])
+    assert ended.value.code == 2
+    assert "no benchmark is called speed" in capsys.readouterr().err

@@ -1,0 +1,349 @@
+"""The loops around the cycles: their pace, what they say, what they forget, and scopes that come and go."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager, suppress
+from itertools import pairwise
+
+import pytest
+from redis.asyncio import Redis
+from structlog.testing import capture_logs
+
+from tests.fakes import FakeClock
+from tests.unit.polling.api import Api, Asked, in_turn, life, unavailable
+from tests.unit.polling.daemon import DEFAULT, KEYS, SOURCE, Daemon, EndingClock, policy, run_until
+from tests.unit.state.heard_clock import HeardClock
+from watcher.metrics import Metrics
+from watcher.model import EntityId, Scope, TaskId, from_seconds
+from watcher.monite.errors import MoniteError, Rejected, ScopeRejected, Unauthorized
+from watcher.polling.board import Board
+from watcher.polling.poller import PATIENCE, REFRESH, RETIRED, RETRY, ShardPoller, Tools
+from watcher.polling.recorder import Publication
+from watcher.polling.scanner import PollPolicy
+from watcher.state.keys import bucket_of
+from watcher.state.lease import LeaseLostError
+from watcher.state.store import Store
+
+T0 = 1_800_000_000.0
+"""A full hour, where a bucket of records begins."""
+HOUR = 3600.0
+
+
+@pytest.fixture
+def clock() -> EndingClock:
+    return EndingClock(T0)
+
+
+@pytest.fixture
+def api(clock: EndingClock) -> Api:
+    return Api(clock)
+
+
+@pytest.fixture
+async def daemon(redis: Redis, api: Api, clock: EndingClock) -> Daemon:
+    daemon = Daemon(redis, api, clock)
+    await daemon.begin()
+    return daemon
+
+
+def moments(api: Api) -> list[float]:
+    """When cycles began: their fresh windows come first, everything else within a second."""
+    times = [asked.at / 1e6 - T0 for asked in api.asked if asked.window]
+    return [time for number, time in enumerate(times) if number == 0 or time - times[number - 1] > 0.5]
+
+
+class TestPace:
+    async def test_cycles_begin_an_interval_apart_however_long_they_take(
+        self, daemon: Daemon, api: Api, clock: EndingClock
+    ) -> None:
+        api.latency = 0.4
+        await run_until(daemon, clock, T0 + 62)
+        gaps = [later - earlier for earlier, later in pairwise(moments(api)[1:])]
+        assert gaps == pytest.approx([5.0] * len(gaps))
+        assert len(gaps) >= 9
+
+    async def test_a_cycle_that_overruns_is_followed_at_once(
+        self, daemon: Daemon, api: Api, clock: EndingClock
+    ) -> None:
+        api.latency = 7.0
+        await run_until(daemon, clock, T0 + 100)
+        gaps = [later - earlier for earlier, later in pairwise(moments(api)[2:])]
+        assert gaps == pytest.approx([7.0] * len(gaps))
+
+    async def test_failing_it_slows_down_to_its_patience_and_recovers(
+        self, daemon: Daemon, api: Api, clock: EndingClock
+    ) -> None:
+        await run_until(daemon, clock, T0 + 4)
+        api.fault = lambda _: Rejected("no", status=400)
+        del api.asked[:]
+        await daemon.begin()
+        api.fault = in_turn(None, *[Rejected("no", status=400) for _ in range(9)])
+        await run_until(daemon, clock, T0 + 300)
+        times = [asked.at / 1e6 - T0 for asked in api.asked[1:12]]
+        gaps = [later - earlier for earlier, later in pairwise(times)]
+        # Half of the jitter: 5, then 5 + (10 - 5) / 2, 5 + (20 - 5) / 2, and 5 + (30 - 5) / 2 from then on.
+        assert gaps == pytest.approx([5, 7.5, 12.5, 17.5, 17.5, 17.5, 17.5, 17.5, 17.5, 5], abs=0.1)
+        assert PATIENCE == 30
+
+
+class TestSaying:
+    async def test_a_failure_is_said_once_and_so_is_its_recovery(
+        self, daemon: Daemon, api: Api, clock: EndingClock
+    ) -> None:
+        await run_until(daemon, clock, T0 + 4)
+        report = daemon.board.report(daemon.scope)
+        completed_at = report.completed_at
+        assert completed_at is not None
+        api.fault = lambda _: Unauthorized("the token is refused", status=401, request_id="r-1")
+        await daemon.begin()
+        api.restart_client()
+        with capture_logs() as logs:
+            await run_until(daemon, clock, T0 + 100)
+            assert report.trouble == "unauthorized"
+            assert not report.retired
+            assert report.completed_at == completed_at
+            api.fault = None
+            await run_until(daemon, clock, T0 + 200)
+        said = [line for line in logs if line["event"] in ("poll.failing", "poll.recovered")]
+        assert [line["event"] for line in said] == ["poll.failing", "poll.recovered"]
+        assert said[0]["scope"] == "-"
+        assert (said[0]["reason"], said[0]["request_id"]) == ("unauthorized", "r-1")
+        assert report.trouble is None
+        assert report.completed_at > completed_at
+
+    async def test_another_failure_is_said_too(self, daemon: Daemon, api: Api, clock: EndingClock) -> None:
+        failures = iter([*[unavailable() for _ in range(6)], *[Rejected("no", status=400) for _ in range(3)]])
+        api.fault = lambda _: next(failures, None)
+        with capture_logs() as logs:
+            await run_until(daemon, clock, T0 + 100)
+        said = [line["reason"] for line in logs if line["event"] == "poll.failing"]
+        assert said == ["server_error", "rejected"]
+
+    async def test_a_cycle_is_one_line(self, daemon: Daemon, api: Api, clock: EndingClock) -> None:
+        api.add(life("t", T0 + 1, (T0 + 2, "success")))
+        with capture_logs() as logs:
+            await run_until(daemon, clock, T0 + 9)
+        lines = [line for line in logs if line["event"] == "poll.completed"]
+        assert [line["log_level"] for line in lines] == ["debug", "info"]
+        assert {key: lines[1][key] for key in ("scope", "plan", "new", "ended", "events", "in_flight")} == {
+            "scope": "-",
+            "plan": "A",
+            "new": 1,
+            "ended": 1,
+            "events": 1,
+            "in_flight": 0,
+        }
+
+    async def test_the_report_follows_the_scan(self, daemon: Daemon, api: Api, clock: EndingClock) -> None:
+        api.add(life("t", T0 + 1))
+        await run_until(daemon, clock, T0 + 60)
+        report = daemon.board.report(daemon.scope)
+        assert report.in_flight == 1
+        assert report.lower_bound == 1
+        assert 0 <= report.lag < 2
+        assert report.completed_at is not None
+        assert clock.monotonic() - report.completed_at < 6
+
+    async def test_requests_are_counted_by_their_plan(
+        self, daemon: Daemon, api: Api, clock: EndingClock
+    ) -> None:
+        await run_until(daemon, clock, T0 + 24)
+        samples = {
+            tuple(sample.labels.values()): sample.value
+            for metric in daemon.metrics.registry.collect()
+            for sample in metric.samples
+            if sample.name == "watcher_poll_requests_total"
+        }
+        assert sum(samples.values()) == len(api.asked)
+        assert set(samples) == {("start", "ok"), ("A", "ok")}
+
+    async def test_the_scope_is_registered(self, daemon: Daemon, clock: EndingClock, redis: Redis) -> None:
+        await run_until(daemon, clock, T0 + 4)
+        assert await Store(redis, KEYS).scopes() == (daemon.scope,)
+
+
+class TestRefused:
+    async def test_a_scope_that_the_api_refuses_is_looked_at_now_and_then(
+        self, daemon: Daemon, api: Api, clock: EndingClock
+    ) -> None:
+        api.fault = lambda _: ScopeRejected("gone", status=404)
+        with capture_logs() as logs:
+            await run_until(daemon, clock, T0 + 1000)
+        times = [asked.at / 1e6 for asked in api.asked]
+        assert [later - earlier for earlier, later in pairwise(times)] == pytest.approx([RETIRED] * 3)
+        assert daemon.board.report(daemon.scope).retired
+        assert daemon.board.watched == []
+        assert [line["event"] for line in logs].count("poll.failing") == 1
+
+    async def test_it_is_watched_again_once_it_may_be(
+        self, daemon: Daemon, api: Api, clock: EndingClock
+    ) -> None:
+        await run_until(daemon, clock, T0 + 4)
+        api.add(life("t", T0 + 100, (T0 + 112, "success")))
+        api.fault = in_turn(ScopeRejected("gone", status=404))
+        await daemon.begin()
+        await run_until(daemon, clock, T0 + 400)
+        assert not daemon.board.report(daemon.scope).retired
+        assert daemon.board.oldest_scan is not None
+        assert await daemon.told() == [("t", "success")]
+
+
+class TestForgetting:
+    async def test_records_older_than_any_cycle_reads_are_forgotten(
+        self, daemon: Daemon, api: Api, clock: EndingClock, redis: Redis
+    ) -> None:
+        daemon.policy = policy("baseline", horizon=600.0)
+        await daemon.begin()
+        api.add(
+            life("ended", T0 + 1, (T0 + 2, "success")),
+            life(
+                "open",
+                T0 + 2 * HOUR,
+            ),
+        )
+        for hour in range(1, 30):
+            await run_until(daemon, clock, T0 + hour * HOUR / 6)
+        kept = {TaskId("ended"): from_seconds(T0 + 1), TaskId("open"): from_seconds(T0 + 2 * HOUR)}
+        assert set(await Store(redis, KEYS).known(daemon.scope, kept)) == {"open"}
+        bucket = bucket_of(from_seconds(T0 + 2 * HOUR))
+        assert await redis.zrange(KEYS.buckets(daemon.scope), 0, -1) == [str(bucket).encode()]
+        assert await daemon.told() == [("ended", "success"), ("open", "stalled")]
+
+    @pytest.mark.parametrize("horizon", [5.0, 60.0, 600.0])
+    async def test_nothing_is_told_twice_because_it_was_forgotten(self, redis: Redis, horizon: float) -> None:
+        """With a short horizon too, over the end of an hour, when a whole bucket may be forgotten at once."""
+        clock = EndingClock(T0 - 100)
+        api = Api(clock)
+        daemon = Daemon(redis, api, clock, policy=policy("baseline", horizon=horizon))
+        await daemon.begin()
+        api.add(*[life(f"t{n}", T0 - 100 + n, (T0 - 90 + n, "success")) for n in range(150)])
+        # What stays at work makes the window reach back as far as it ever does.
+        api.add(*[life(f"long{n}", T0 - 99, (T0 + 900, "success")) for n in range(101)])
+        await run_until(daemon, clock, T0 + 1000)
+        told = [subject for subject, kind in await daemon.told() if kind == "success"]
+        assert len(told) == len(set(told)) == 251
+
+    async def test_nothing_that_is_yet_to_be_covered_is_forgotten(
+        self, daemon: Daemon, api: Api, clock: EndingClock, redis: Redis
+    ) -> None:
+        await run_until(daemon, clock, T0 + 100)
+        api.add(life("t", T0 + 101, (T0 + 102, "success")))
+        await run_until(daemon, clock, T0 + 200)
+        api.fault = lambda asked: unavailable() if asked.window else None
+        await run_until(daemon, clock, T0 + 60 * HOUR)
+        known = await Store(redis, KEYS).known(daemon.scope, {TaskId("t"): from_seconds(T0 + 101)})
+        assert set(known) == {"t"}
+
+
+class Named:
+    """Says what to watch, as told by the test."""
+
+    def __init__(self, *names: str) -> None:
+        self.names = set(names)
+        self.failure: MoniteError | None = None
+
+    async def scopes(self) -> frozenset[Scope]:
+        if self.failure is not None:
+            raise self.failure
+        return frozenset(Scope(EntityId(name)) for name in self.names)
+
+
+class Shard:
+    """A shard's poller on a clock that tests listen to."""
+
+    def __init__(self, redis: Redis, *names: str) -> None:
+        self.clock = HeardClock()
+        self.api = Api(self.clock, latency=0.0)
+        self.named = Named(*names)
+        self.board = Board()
+        self.asked: asyncio.Queue[str] = asyncio.Queue()
+        self.api.meanwhile = self.note
+        tools = Tools(
+            source=self.api,
+            store=Store(redis, KEYS),
+            policy=PollPolicy("baseline", DEFAULT, interval=1000.0),
+            publication=Publication("t", SOURCE, recognized_data=False),
+            clock=self.clock,
+            metrics=Metrics(),
+            jitter=lambda: 0.5,
+        )
+        self.poller = ShardPoller(self.named, self.board, tools)
+
+    async def note(self, asked: Asked) -> None:
+        if asked.window is not None:
+            self.asked.put_nowait(asked.scope.key)
+
+    @asynccontextmanager
+    async def running(self, nonce: str = "n") -> AsyncIterator[asyncio.Task[None]]:
+        running = asyncio.create_task(self.poller.run(nonce))
+        yield running
+        running.cancel()
+        with suppress(asyncio.CancelledError):
+            await running
+
+
+@pytest.fixture
+async def held(redis: Redis) -> Redis:
+    await redis.set(KEYS.lease, "n")
+    return redis
+
+
+class TestShard:
+    async def test_every_scope_is_polled(self, held: Redis) -> None:
+        shard = Shard(held, "a", "b")
+        async with shard.running():
+            assert {await shard.asked.get(), await shard.asked.get()} == {"a", "b"}
+            assert {scope.key for scope in shard.board.reports} == {"a", "b"}
+        assert shard.board.reports == {}
+
+    async def test_scopes_come_and_go(self, held: Redis) -> None:
+        shard = Shard(held, "a", "b")
+        async with shard.running():
+            assert {await shard.asked.get(), await shard.asked.get()} == {"a", "b"}
+            shard.named.names = {"b", "c"}
+            await shard.clock.wait_out(REFRESH)
+            while await shard.asked.get() != "c":
+                pass
+            assert {scope.key for scope in shard.board.reports} == {"b", "c"}
+            while not shard.asked.empty():
+                shard.asked.get_nowait()
+            await shard.clock.advance(1000)
+            assert {await shard.asked.get(), await shard.asked.get()} == {"b", "c"}
+
+    async def test_what_cannot_be_listed_is_tried_again_soon_and_said_once(self, held: Redis) -> None:
+        shard = Shard(held, "a")
+        shard.named.failure = unavailable()
+        with capture_logs() as logs:
+            async with shard.running():
+                for _ in range(3):
+                    await shard.clock.wait_out(RETRY)
+                assert shard.board.trouble == "server_error"
+                shard.named.failure = None
+                await shard.clock.wait_out(RETRY)
+                assert await shard.asked.get() == "a"
+                assert shard.board.trouble_discovering is None
+        assert [line["event"] for line in logs].count("scopes.unavailable") == 1
+
+    async def test_what_is_polled_goes_on_while_scopes_cannot_be_listed(self, held: Redis) -> None:
+        shard = Shard(held, "a")
+        async with shard.running():
+            assert await shard.asked.get() == "a"
+            shard.named.failure = unavailable()
+            await shard.clock.wait_out(REFRESH)
+            await shard.clock.advance(1000)
+            assert await shard.asked.get() == "a"
+
+    async def test_a_lost_lease_ends_all_of_them(self, held: Redis) -> None:
+        shard = Shard(held, "a", "b")
+        async with shard.running("another") as running:
+            await asyncio.wait([running])
+            failure = running.exception()
+            assert isinstance(failure, ExceptionGroup)
+            assert failure.subgroup(LeaseLostError) is not None
+            assert shard.board.reports == {}
+            running = asyncio.create_task(asyncio.sleep(0))
+
+
+Clocks = Callable[[], FakeClock]
