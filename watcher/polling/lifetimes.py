@@ -90,7 +90,9 @@ class Survival:
         ended = [0.0, *accumulate(count / total for count in counts[:-1])]
         early_late = 1.0 - EARLY - LATE
         alive = tuple(
-            early_late * max(0.0, 1.0 - share) + EARLY * max(0.0, 1.0 - age / 15.0) + LATE * exp(-age / LATE_MEAN)
+            early_late * max(0.0, 1.0 - share)
+            + EARLY * max(0.0, 1.0 - age / 15.0)
+            + LATE * exp(-age / LATE_MEAN)
             for share, age in zip(ended, EDGES, strict=True)
         )
         areas = (

@@ -9,7 +9,7 @@ with more tasks than a request can ask for, those that have gathered most go fir
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
 
@@ -39,38 +39,36 @@ class Sighting:
         )
 
 
-def next_look(sightings: Sequence[Sighting], *, now: Micros, interval: float, price: float) -> float:
-    """Seconds until a look is worth its price; the interval at most."""
+def next_look(
+    sightings: Mapping[TaskId, Sighting],
+    *,
+    now: Micros,
+    interval: float,
+    price: float,
+    most: int,
+    arriving: tuple[float, Survival],
+) -> float:
+    """Seconds until a request that shows ``most`` tasks is worth its price; the interval at most.
+
+    ``arriving`` is the rate at which tasks are created, and their survival: what has not been read counts too.
+    """
     stride = max(1, len(sightings) // SAMPLE)
-    sample = sightings[::stride]
+    sample = list(sightings.values())[::stride]
+    shown = max(1, most // stride)
+    rate, typical = arriving
 
-    def gathered(wait: float) -> float:
+    def worth(wait: float) -> float:
         then = Micros(now + round(wait * SECOND))
-        return stride * sum(sighting.unseen(then) for sighting in sample)
+        gathered = sorted((sighting.unseen(then) for sighting in sample), reverse=True)
+        return stride * sum(gathered[:shown]) + rate * wait * typical.unseen(0.0, wait) / 2
 
-    if not sample or gathered(interval) <= price:
+    if worth(interval) <= price:
         return interval
     low, high = 0.0, interval
     for _ in range(STEPS):
         middle = (low + high) / 2
-        low, high = (middle, high) if gathered(middle) < price else (low, middle)
+        low, high = (middle, high) if worth(middle) < price else (low, middle)
     return high
-
-
-def batches(
-    sightings: Mapping[TaskId, Sighting], *, now: Micros, price: float, size: int
-) -> list[tuple[TaskId, ...]]:
-    """The tasks to ask for, those that have gathered most first, in requests that are worth the price each."""
-    gathered = sorted(
-        ((sighting.unseen(now), task_id) for task_id, sighting in sightings.items()), reverse=True
-    )
-    asked = []
-    for at in range(0, len(gathered), size):
-        batch = gathered[at : at + size]
-        if sum(delay for delay, _ in batch) < price:
-            break
-        asked.append(tuple(task_id for _, task_id in batch))
-    return asked
 
 
 def expected(survival: Survival, *, interval: float, price: float) -> tuple[float, float]:

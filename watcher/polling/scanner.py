@@ -1,31 +1,37 @@
-"""One cycle of one scope: load what is known, plan, read, record. Returns what it did."""
+"""One cycle of one scope: load what is known, plan, read, record. Returns what it did and when to look again."""
 
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import Final, Literal
 
-from watcher.model import PROCESSING, SECOND, Micros, TaskId
+from watcher.model import PROCESSING, SECOND, Micros, Task, TaskId
 from watcher.monite.errors import InvalidPage, MoniteError, PageTokenRejected
 from watcher.monite.query import TaskQuery
 from watcher.polling import ladder
 from watcher.polling.diff import Rules
+from watcher.polling.learned import CAUTIOUS, Arrivals, Lateness, Thrift
+from watcher.polling.memory import Memory
+from watcher.polling.pacer import Pacer
 from watcher.polling.planner import (
     FIRST_WIDTH,
     Adoption,
+    Batch,
+    Plan,
     Policy,
-    Read,
     Situation,
     Window,
-    leftovers,
     lower_bound,
     narrower,
     next_width,
     plan,
+    wait,
 )
 from watcher.polling.reader import Reader
 from watcher.polling.recorder import Recorded, Recorder
+from watcher.polling.schedule import Schedule
 from watcher.state.records import Start
 from watcher.state.scope import ScopeState
 from watcher.state.store import Store
@@ -38,8 +44,8 @@ LOOKBACK: Final = 600.0
 """Seconds before a first run that are read too: what may have ended while the first listing was under way."""
 PARALLEL: Final = 4
 """Requests by id of one scope under way at once."""
-RATE_MEMORY: Final = 0.2
-"""Weight of the newest cycle in the moving average of the arrival rate."""
+HISTORY: Final = 0.05
+"""Windows of the past that may be read for each request that the pace allows: each is some ten requests."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,24 +55,26 @@ class PollPolicy:
     start: StartMode
     kinds: frozenset[str]
     interval: float = 5.0
+    target_delay: float = 1.0
     horizon: float = 86_400.0
     stalled_after: float = 300.0
-    overlap: float = 30.0
-    requests_per_second: float = 24.0
 
     @property
     def planning(self) -> Policy:
-        """The planner's part. The past may have half of the budget while there is some to catch up with."""
+        """The planner's part."""
         return Policy(
-            overlap=round(self.overlap * SECOND),
+            interval=round(self.interval * SECOND),
             horizon=round(self.horizon * SECOND),
-            allowance=max(1, round(self.requests_per_second * self.interval / 20)),
+            early=PROCESSING in self.kinds,
         )
 
 
 @dataclass(frozen=True, slots=True)
 class Cycle:
-    """What one cycle did; ``lag`` is the seconds since the oldest instant not covered."""
+    """What one cycle did; ``lag`` is the seconds since the oldest instant not covered.
+
+    ``wait`` is the seconds after its beginning at which the next cycle is worth its requests.
+    """
 
     plan: str
     requests: int
@@ -74,6 +82,7 @@ class Cycle:
     recorded: Recorded
     in_flight: int
     lag: float
+    wait: float
     failures: tuple[MoniteError, ...] = ()
 
     @property
@@ -85,14 +94,29 @@ class Cycle:
 class Scanner:
     """Reads one scope, cycle by cycle, and remembers between cycles only what makes the next one cheaper."""
 
-    def __init__(self, *, reader: Reader, recorder: Recorder, store: Store, policy: PollPolicy) -> None:
+    def __init__(
+        self,
+        *,
+        reader: Reader,
+        recorder: Recorder,
+        store: Store,
+        policy: PollPolicy,
+        schedule: Schedule,
+        pacer: Pacer,
+    ) -> None:
         self._reader = reader
         self._recorder = recorder
         self._store = store
         self._policy = policy
+        self._schedule = schedule
+        self._pacer = pacer
+        self._memory = Memory(schedule.survival_of)
+        self._thrift = Thrift()
+        self._arrivals = Arrivals()
+        self._lateness = Lateness()
         self._width = FIRST_WIDTH
-        self._arrival_rate = 0.0
-        self._scanned_at: Micros | None = None
+        self._fresh_at: Micros | None = None
+        self._cycled_at: Micros | None = None
         self._absences: dict[TaskId, int] = {}
 
     async def run_once(self) -> Cycle:
@@ -103,37 +127,62 @@ class Scanner:
             ConflictError: the scope's progress was moved by somebody else; the next cycle loads it anew.
             StoreError: the store is away or holds what is not the watcher's.
         """
-        spent = self._reader.requests
+        begun_with = self._reader.requests
         state = await self._store.load(self._reader.scope)
+        tally = _Tally(state)
         try:
-            state, now = await self._begin(state)
+            now = await self._begin(tally)
         except MoniteError as error:
-            requests = self._reader.requests - spent
-            return Cycle("none", requests, 1, Recorded(), len(state.in_flight), 0.0, (error,))
-        made = plan(Situation(state, now, self._arrival_rate, self._width), self._policy.planning)
-        tally = _Tally()
-        tracked = state.in_flight
-        for read in made.reads:
-            if tally.api_failing:
-                break
-            state = await self._read(read, made.name, state, now, tally)
-        await self._ask_by_id(made.name, replace(state, in_flight=tracked), now, tally)
-        self._learn(tally.recorded, now)
+            tally.failures.append(error)
+            return self._cycle("none", tally, self._reader.requests - begun_with, self._policy.interval)
+        self._memory.agree(state.in_flight)
+        pace = self._pacer.pace(self._reader.scope, self._arrivals.rate)
+        seconds = 0.0 if self._cycled_at is None else (now - self._cycled_at) / SECOND
+        made = plan(self._situation(tally.state, now, pace, seconds), self._policy.planning)
+        await self._read_all(made, now, tally)
+        requests = self._reader.requests - begun_with
+        self._thrift = self._thrift.spent(present=requests - tally.again, again=tally.again, seconds=seconds)
+        self._cycled_at = now
+        self._schedule.learn(tally.recorded.ended)
+        ahead = self._situation(tally.state, now, pace, 0.0)
+        return self._cycle(made.name, tally, requests, wait(ahead, self._policy.planning, requests, pace))
+
+    def _cycle(self, name: str, tally: _Tally, requests: int, pause: float) -> Cycle:
+        now = self._reader.now()
         return Cycle(
-            plan=made.name,
-            requests=self._reader.requests - spent,
-            lower_bound=lower_bound(tally.recorded.ended, 1.0),
+            plan=name,
+            requests=requests,
+            lower_bound=lower_bound(len(tally.recorded.ended), 1.0),
             recorded=tally.recorded,
-            in_flight=len(tracked),
-            lag=_lag(state, self._reader.now() or now),
+            in_flight=len(self._memory.sightings),
+            lag=0.0 if now is None else _lag(tally.state, now),
+            wait=pause,
             failures=tuple(tally.failures),
         )
 
-    async def _begin(self, state: ScopeState) -> tuple[ScopeState, Micros]:
-        """The scope's state with a start, and the API's time."""
-        now = self._reader.now()
+    def _situation(self, state: ScopeState, now: Micros, pace: float, seconds: float) -> Situation:
+        rate = self._arrivals.rate
+        return Situation(
+            state=state,
+            now=now,
+            sightings=self._memory.sightings,
+            typical=self._schedule.survival_of(None),
+            arrival_rate=rate,
+            price=self._schedule.price(rate),
+            allowed=max(1, int(pace * seconds)),
+            overlap=self._lateness.overlap,
+            width=self._width,
+            past=max(1.0, pace * seconds * HISTORY),
+            second_looks=self._thrift.credit,
+            levels=ladder.levels_affordable(rate, self._thrift.spending),
+            fresh_at=self._fresh_at,
+        )
+
+    async def _begin(self, tally: _Tally) -> Micros:
+        """Give the scope a start if it has none; the API's time."""
+        now, state = self._reader.now(), tally.state
         if state.start is not None and now is not None:
-            return state, now
+            return now
         page = await self._reader.page(TaskQuery(sort="created_at", order="asc", limit=1), "start")
         now = self._reader.now()
         if now is None:
@@ -142,38 +191,75 @@ class Scanner:
             earliest = page.tasks[0].created_at if page.tasks else now
             begun = replace(state, start=first_start(self._policy, now, earliest))
             await self._recorder.record((), self._rules(begun), now, state, begun)
-            state = begun
-        return state, now
+            tally.state = begun
+        return now
 
     def _rules(self, state: ScopeState) -> Rules:
         if state.start is None:
             raise ValueError("a scope has rules only once it has a start")
         return Rules(state.start, self._policy.kinds, round(self._policy.stalled_after * SECOND))
 
-    async def _read(self, read: Read, name: str, state: ScopeState, now: Micros, tally: _Tally) -> ScopeState:
+    async def _read_all(self, made: Plan, now: Micros, tally: _Tally) -> None:
+        """Read what was planned: listings one after another, what is asked by id side by side."""
+        asked = [read.ids for read in made.reads if isinstance(read, Batch)]
+        for read in made.reads:
+            if not isinstance(read, Batch) and not tally.api_failing:
+                await self._list(read, made.name, now, tally)
+        await self._ask_by_id(asked, made.name, now, tally)
+
+    async def _list(self, read: Window | Adoption, name: str, now: Micros, tally: _Tally) -> None:
         """Read a listing to its last page; the state moves in the same step as that page is written."""
-        query, done = _listing(read, state)
-        rows = 0
+        before = tally.state
+        query, done = _listing(read, before)
+        begun_with, rows = self._reader.requests, 0
+        recorded = Recorded()
         try:
             async for page in self._reader.pages(query, name):
-                after = done if page.next_token is None else state
-                tally.recorded += await self._recorder.record(
-                    page.tasks, self._rules(state), now, state, after
-                )
-                tally.seen.update(task.id for task in page.tasks)
+                after = done if page.next_token is None else before
+                recorded += await self._record(page.tasks, now, tally, before, after)
                 rows += len(page.tasks)
         except MoniteError as error:
             tally.failures.append(error)
             if isinstance(error, PageTokenRejected) and isinstance(read, Window):
                 self._width = narrower(self._width, read.interval.span)
-            return state
-        if isinstance(read, Window) and read.interval.high < now:
-            self._width = next_width(self._width, read.interval.span, rows)
-        return done
+            return
+        finally:
+            if isinstance(read, Window) and read.rung is not None:
+                tally.again += self._reader.requests - begun_with
+        tally.state = done
+        if isinstance(read, Window):
+            self._learn(read, rows, recorded, before, now)
 
-    async def _ask_by_id(self, name: str, state: ScopeState, now: Micros, tally: _Tally) -> None:
-        """Ask for what is in flight and was not seen, and note what is missing from the answers."""
+    def _learn(self, read: Window, rows: int, recorded: Recorded, before: ScopeState, now: Micros) -> None:
+        """Follow how much arrives and how late, from a window that was read to its end."""
+        late = tuple(
+            (now - created_at) / SECOND for created_at in recorded.first_seen if before.coverage.holds(created_at)
+        )
+        if read.rung is None and read.fresh:
+            added = read.interval.span - before.coverage.overlap(read.interval)
+            if self._fresh_at is not None:
+                self._arrivals = self._arrivals.read(len(recorded.first_seen) - len(late), added)
+            self._fresh_at = now
+        else:
+            self._width = next_width(self._width, read.interval.span, rows)
+        if before.adopted:
+            self._lateness = self._lateness.read(len(recorded.first_seen) - len(late), late)
+
+    async def _record(
+        self, tasks: tuple[Task, ...], now: Micros, tally: _Tally, before: ScopeState, after: ScopeState
+    ) -> Recorded:
+        recorded = await self._recorder.record(tasks, self._rules(before), now, before, after)
+        tally.recorded += recorded
+        tally.seen.update(task.id for task in tasks)
+        self._memory.saw(tasks, now)
+        return recorded
+
+    async def _ask_by_id(
+        self, batches: Sequence[tuple[TaskId, ...]], name: str, now: Micros, tally: _Tally
+    ) -> None:
+        """Ask for tasks by id, and note what is missing from the answers."""
         free = asyncio.Semaphore(PARALLEL)
+        state = tally.state
 
         async def ask(ids: tuple[TaskId, ...]) -> None:
             async with free:
@@ -184,16 +270,12 @@ class Scanner:
                 except MoniteError as error:
                     tally.failures.append(error)
                     return
-                tally.recorded += await self._recorder.record(
-                    page.tasks, self._rules(state), now, state, state
-                )
-                found = {task.id for task in page.tasks}
-                tally.seen.update(found)
-                tally.absent.update(set(ids) - found)
+                await self._record(page.tasks, now, tally, state, state)
+                tally.absent.update(set(ids) - {task.id for task in page.tasks})
 
         try:
             async with asyncio.TaskGroup() as group:
-                for ids in leftovers(state.in_flight, tally.seen):
+                for ids in batches:
                     group.create_task(ask(ids))
         except ExceptionGroup as failed:
             # One of them says enough: the lease or the store is gone for all, or progress was moved for all.
@@ -215,18 +297,12 @@ class Scanner:
             for task_id in vanished:
                 del self._absences[task_id]
 
-    def _learn(self, recorded: Recorded, now: Micros) -> None:
-        """Follow the arrival rate. The first cycle tells nothing: what it sees came at any time before."""
-        if self._scanned_at is not None and now > self._scanned_at:
-            rate = recorded.new / ((now - self._scanned_at) / SECOND)
-            self._arrival_rate += RATE_MEMORY * (rate - self._arrival_rate)
-        self._scanned_at = now
-
-
 @dataclass(slots=True)
 class _Tally:
-    """What a cycle has gathered so far."""
+    """What a cycle has gathered so far: the scope's state, what was recorded, the requests for second looks."""
 
+    state: ScopeState
+    again: int = 0
     recorded: Recorded = field(default_factory=Recorded)
     seen: set[TaskId] = field(default_factory=set)
     absent: set[TaskId] = field(default_factory=set)
@@ -245,7 +321,7 @@ def first_start(policy: PollPolicy, now: Micros, earliest: Micros) -> Start:
             lookback = max(LOOKBACK, policy.stalled_after)
             return Start(now, now, now - round(lookback * SECOND))
         case "all":
-            return Start(now, 0, min(earliest, now) - round(policy.overlap * SECOND))
+            return Start(now, 0, min(earliest, now) - CAUTIOUS * SECOND)
         case since:
             return Start(now, since, min(since, now))
 
