@@ -137,7 +137,8 @@ async def test_what_is_asked_arrives_as_it_was_meant() -> None:
         return web.Response(body=PAGE, headers={"Set-Cookie": "sticky=1; Path=/"})
 
     query = TaskQuery(created_at_gte=Micros(0), id_in=(TaskId(odd), TaskId("b")), sort="id")
-    async with serving(handle) as url, rig(url) as api:
+    # By name, as no cookie jar takes cookies from a bare address.
+    async with serving(handle) as url, rig(url.replace("127.0.0.1", "localhost")) as api:
         await api.client.list_tasks(Scope(EntityId("e-1")), query)
         await api.client.list_tasks(ALL, query.page(odd))
     first, second = seen
@@ -220,7 +221,7 @@ async def test_whatever_comes_back_broken_is_an_outage_and_holds_no_connection(a
 
 async def test_nobody_there(unused_tcp_port: int) -> None:
     async with rig(f"http://127.0.0.1:{unused_tcp_port}/v1") as api:
-        with pytest.raises(Unavailable, match="Cannot connect") as caught:
+        with pytest.raises(Unavailable, match="ClientConnectorError Cannot connect") as caught:
             await api.list()
         assert caught.value.reason == "transport"
 

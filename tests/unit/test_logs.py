@@ -223,6 +223,13 @@ def test_a_secret_that_begins_with_another_is_masked_whole() -> None:
     assert logs.masking(["abcd", "abcdefgh"])(None, "info", "<abcdefgh> <abcd>") == "<***> <***>"
 
 
+def test_a_secret_is_masked_from_its_first_letter_to_its_last() -> None:
+    mask = logs.masking(['\'"ü"'])
+
+    for written in ('\'"ü"', repr('\'"ü"')[1:-1], json.dumps('\'"ü"')[1:-1], json.dumps(repr('\'"ü"'))[2:-2]):
+        assert mask(None, "info", f"<{written}>") == "<***>"
+
+
 def test_what_is_too_short_to_be_a_secret_is_left() -> None:
     assert logs.masking(["", "a", "abc"])(None, "info", "an abc") == "an abc"
 

@@ -141,6 +141,11 @@ def test_which_events_an_endpoint_wants(
         ("[0].retry_schedule", endpoint(retry_schedule=[5, 10]), "does not begin with 0"),
         ("[0].retry_schedule", endpoint(retry_schedule=[0, 5, 5]), "is not rising"),
         ("[0].retry_schedule", endpoint(retry_schedule=[0, 10, 5]), "is not rising"),
+        (
+            "[0].retry_schedule[1]",
+            endpoint(retry_schedule=[0, 2_592_001]),
+            "2592001 is more than 2592000; give",
+        ),
         ("[0].retry_schedule[1]", endpoint(retry_schedule=[0, -5]), "-5 is less than 0"),
         ("[0].retry_schedule[1]", endpoint(retry_schedule=[0, "soon"]), "'soon' is not a number"),
         (

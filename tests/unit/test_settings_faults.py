@@ -136,6 +136,10 @@ def test_a_wrong_value(name: str, text: str, told: str) -> None:
             "WATCHER_HTTP__TOKEN: is missing while WATCHER_HTTP__HOST is not a loopback address;",
         ),
         ({"HTTP__HOST": "watcher.local"}, "WATCHER_HTTP__TOKEN: is missing"),
+        (
+            {"ALERTS__URLS": "json://x", "EVENTS__TYPES": "success"},
+            "WATCHER_ALERTS: its URLS would never be told of an error, which is not published; add error to",
+        ),
     ],
 )
 def test_values_that_do_not_go_together(environ: dict[str, str], line: str) -> None:

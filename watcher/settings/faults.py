@@ -29,9 +29,9 @@ _KINDS: Final = {
 """What was wanted, by the first word of pydantic's error types."""
 
 _PASSED: Final = {
-    "greater_than": "is not above {gt:g}",
-    "greater_than_equal": "is less than {ge:g}",
-    "less_than_equal": "is more than {le:g}",
+    "greater_than": "is not above {gt:.12g}",
+    "greater_than_equal": "is less than {ge:.12g}",
+    "less_than_equal": "is more than {le:.12g}",
 }
 _BOUNDS: Final = {"gt": "above", "ge": "from", "le": "up to"}
 
@@ -93,7 +93,7 @@ def _number(field: FieldInfo | None) -> str:
     }
     extra = field.json_schema_extra if field else None
     unit = f" of {extra['unit']}" if isinstance(extra, dict) and "unit" in extra else ""
-    text = "".join(f" {words} {bounds[word]:g}" for word, words in _BOUNDS.items() if word in bounds)
+    text = "".join(f" {words} {bounds[word]:.12g}" for word, words in _BOUNDS.items() if word in bounds)
     whole = field is not None and int in (field.annotation, *get_args(field.annotation))
     return f"a {'whole ' if whole else ''}number{unit}{text}"
 

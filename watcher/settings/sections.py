@@ -17,7 +17,7 @@ from pydantic import (
 )
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
-from watcher.model import EVENT_PREFIX, PROCESSING, Micros
+from watcher.model import ERROR, EVENT_PREFIX, PROCESSING, Micros
 from watcher.settings import values
 from watcher.settings.endpoint import FROZEN, Endpoint
 from watcher.settings.urls import api_root, notification_url, passwords, redis_url
@@ -239,6 +239,17 @@ class Settings(BaseSettings):
     webhooks: Annotated[tuple[Endpoint, ...], BeforeValidator(values.json_listed)] = Field(
         (), description="JSON list of endpoints, or [[webhooks]] in TOML"
     )
+
+    @field_validator("alerts")
+    @classmethod
+    def _alerts_can_come(cls, alerts: AlertsSettings, info: ValidationInfo) -> AlertsSettings:
+        events = info.data.get("events")
+        if alerts.urls and events and EVENT_PREFIX + ERROR not in events.types:
+            raise ValueError(
+                "its URLS would never be told of an error, which is not published; "
+                "add error to WATCHER_EVENTS__TYPES, or take WATCHER_ALERTS__URLS out"
+            )
+        return alerts
 
     @field_validator("webhooks")
     @classmethod
