@@ -25,7 +25,7 @@ from watcher.clock import Clock, SystemClock
 from watcher.events.stream import order, trim
 from watcher.metrics import Metrics
 from watcher.model import from_seconds
-from watcher.monite.budget import Budget
+from watcher.monite.budget import Window
 from watcher.monite.client import MoniteClient
 from watcher.monite.opened import open_api
 from watcher.ops.observer import Observed, Observer
@@ -37,6 +37,7 @@ from watcher.polling.recorder import Publication
 from watcher.polling.scanner import PollPolicy
 from watcher.polling.scopes import DiscoveredScopes, ListedScopes
 from watcher.settings import Settings
+from watcher.state.budget import SharedBudget
 from watcher.state.connection import connect
 from watcher.state.embedded import EmbeddedServer
 from watcher.state.keys import Keys
@@ -88,13 +89,12 @@ class App:
             shards = self._settings.redis.shards
             keys = [Keys(self._settings.redis.namespace, number, shards) for number in range(shards)]
             redis = await self._open_store(stack, keys)
-            budget = Budget(self._settings.monite.requests_per_second, self._clock)
+            budget = self._budget(redis, keys[0])
             client = await stack.enter_async_context(
                 open_api(self._settings.monite, budget, self._clock, self._metrics)
             )
-            self._metrics.rate_budget_remaining.set_function(budget.remaining)
             parts = [self._shard(each, redis, client) for each in keys]
-            await self._serve(stack, redis, parts)
+            await self._serve(stack, redis, parts, budget)
             for shard in parts:
                 self._keep(stack, f"webhooks-{shard.keys.shard}", shard.webhooks.run)
                 stack.push_async_callback(shard.webhooks.stop, GRACE)
@@ -119,11 +119,19 @@ class App:
         await break_leases(redis, keys)
         return redis
 
-    async def _serve(self, stack: AsyncExitStack, redis: Redis, shards: list[_Shard]) -> None:
+    def _budget(self, redis: Redis, keys: Keys) -> SharedBudget:
+        """One for all shards: its keys are the same for each of them."""
+        window = Window.of_rate(self._settings.monite.requests_per_second)
+        return SharedBudget(redis, keys, self._clock, limit=window.limit, window_seconds=window.length)
+
+    async def _serve(
+        self, stack: AsyncExitStack, redis: Redis, shards: list[_Shard], budget: SharedBudget
+    ) -> None:
         observer = Observer(
             redis,
             [Observed(shard.keys, shard.leadership, shard.board) for shard in shards],
             [endpoint.name for endpoint in self._settings.webhooks],
+            budget=budget,
             supervisor=self._supervisor,
             metrics=self._metrics,
             clock=self._clock,

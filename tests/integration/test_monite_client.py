@@ -22,6 +22,7 @@ from watcher.metrics import Metrics
 from watcher.model import EntityId, Micros, Scope, TaskId
 from watcher.monite.auth import ClientCredentials, StaticToken
 from watcher.monite.budget import Budget
+from watcher.monite.circuit import Circuit
 from watcher.monite.client import Auth, MoniteClient
 from watcher.monite.errors import RateLimited, Unauthorized, Unavailable
 from watcher.monite.exchange import Exchange
@@ -74,7 +75,8 @@ async def rig(
     budget = Budget(100_000, clock)
     settings = {"api_version": "2024-05-25", "timeout_seconds": 5.0, "concurrency": connections, **options}
     async with open_http(url, settings["timeout_seconds"], max_connections=connections) as http:
-        exchange = Exchange(http, budget, clock, metrics, **settings)
+        circuit = Circuit(clock, metrics, random.random)
+        exchange = Exchange(http, budget, circuit, clock, metrics, **settings)
         client = MoniteClient(exchange, auth(exchange) if auth else StaticToken("t0ken"))
         yield Rig(client, http, budget, metrics)
 

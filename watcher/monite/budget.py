@@ -73,7 +73,10 @@ class Window:
 
 
 class Budget:
-    """Lets requests of one process start within a rate, in the order in which they asked."""
+    """Lets requests start within a rate, in the order in which they asked, where one process is all there is.
+
+    Replicas share ``watcher.state.budget.SharedBudget``.
+    """
 
     def __init__(self, requests_per_second: float, clock: Clock) -> None:
         self._window = Window.of_rate(requests_per_second)
@@ -88,7 +91,7 @@ class Budget:
                 await self._clock.sleep(max(wait, MOMENT))
             self._window = self._window.started(self._clock.monotonic())
 
-    def pause_until(self, instant: float) -> None:
+    async def pause_until(self, instant: float) -> None:
         """Start nothing before this instant (monotonic seconds); the longest pause asked for holds."""
         self._window = self._window.paused(instant)
 

@@ -11,8 +11,10 @@ import httpx
 import structlog
 
 from watcher.clock import Clock
+from watcher.errors import StoreError
 from watcher.metrics import Metrics
 from watcher.model import from_seconds
+from watcher.monite.circuit import Circuit
 from watcher.monite.errors import InvalidPage, MoniteError, Unavailable
 from watcher.monite.headers import Head, read_head
 from watcher.monite.http import MAX_CONNECTIONS
@@ -32,13 +34,13 @@ _log = structlog.get_logger()
 
 
 class RequestBudget(Protocol):
-    """Says when requests may start."""
+    """Says when requests may start. Both raise ``StoreError`` where it is kept in a store that fails."""
 
     async def acquire(self) -> None:
         """Wait until a request may start, and count it."""
         ...
 
-    def pause_until(self, instant: float) -> None:
+    async def pause_until(self, instant: float) -> None:
         """Start nothing before this instant, in monotonic seconds."""
         ...
 
@@ -46,15 +48,17 @@ class RequestBudget(Protocol):
 class Exchange:
     """Sends requests through ``http`` and reads their answers.
 
-    ``timeout_seconds`` bounds a request from its start to the last byte of its answer; waiting for its turn
-    and for the budget is not part of it. At most ``concurrency`` requests are under way; ``http`` must have
-    as many connections, or requests that the budget has counted would wait there and then start in a crowd.
+    ``timeout_seconds`` bounds a request from its start to the last byte of its answer; waiting for its turn,
+    for the circuit and for the budget is not part of it. At most ``concurrency`` requests are under way;
+    ``http`` must have as many connections, or requests that the budget has counted would wait there and then
+    start in a crowd.
     """
 
     def __init__(
         self,
         http: httpx.AsyncClient,
         budget: RequestBudget,
+        circuit: Circuit,
         clock: Clock,
         metrics: Metrics,
         *,
@@ -66,6 +70,7 @@ class Exchange:
         self.server_clock = ServerClock(clock)
         self._http = http
         self._budget = budget
+        self._circuit = circuit
         self._clock = clock
         self._metrics = metrics
         self._api_version = api_version
@@ -74,9 +79,14 @@ class Exchange:
         self._max_body = max_body
 
     async def ask(self, call: Call, decode: Callable[[bytes], T]) -> T:
-        """Send the request once and decode its answer. Raises any ``MoniteError``, each counted once."""
+        """Send the request once and decode its answer.
+
+        Raises:
+            MoniteError: of any kind; each is counted once.
+            StoreError: the budget's store is away.
+        """
         try:
-            async with self._turns:
+            async with self._turns, self._circuit.request(call.scope):
                 await self._budget.acquire()
                 return await self._ask(call, decode)
         except MoniteError as error:
@@ -124,12 +134,14 @@ class Exchange:
             async with asyncio.timeout(self._timeout_seconds), self._open(call) as response:
                 arrival = self._clock.monotonic()
                 head = read_head(response.status_code, response.headers, from_seconds(self._clock.time()))
-                self._heed(head, arrival)
+                await self._heed(head, arrival)
                 bound = self._max_body if head.good else MAX_ERROR_BODY
                 async for chunk in response.aiter_bytes():
                     body += chunk
                     if len(body) > bound:
                         break
+        except StoreError:
+            raise
         # Everything that the transport can raise, not all of which it maps to httpx's own errors: aiohttp's
         # errors, ValueError, zlib's. Their texts and causes may quote the URL or a header, hence "from None".
         except Exception as error:
@@ -158,11 +170,11 @@ class Exchange:
             call.method, call.path, params=tuple(call.params), headers=headers, content=call.content
         )
 
-    def _heed(self, head: Head, arrival: float) -> None:
+    async def _heed(self, head: Head, arrival: float) -> None:
         """Do what the API says of its limits, before anybody else sends a request."""
         wait = wait_after(head)
         if wait is not None:
-            self._budget.pause_until(arrival + wait)
+            await self._budget.pause_until(arrival + wait)
 
     def _failed(self, call: Call, head: Head | None, error: Exception) -> Unavailable:
         # The transport reports a lost connection as ConnectTimeout; only its cause tells.

@@ -12,7 +12,7 @@ import structlog
 from watcher.clock import Clock
 from watcher.metrics import Metrics
 from watcher.model import SECOND, Micros, Scope
-from watcher.monite.errors import MoniteError, ScopeRejected
+from watcher.monite.errors import MoniteError, RateLimited, ScopeRejected, Unavailable
 from watcher.polling.board import Board, ScopeReport
 from watcher.polling.planner import memory
 from watcher.polling.reader import Reader, TaskSource
@@ -21,7 +21,7 @@ from watcher.polling.scanner import Cycle, PollPolicy, Scanner
 from watcher.state.store import Store
 
 PATIENCE: Final = 30.0
-"""Seconds between two cycles of a scope that keeps failing, at most."""
+"""Seconds between two cycles of a scope whose requests keep being refused, at most."""
 RETIRED: Final = 300.0
 """Seconds between two looks at a scope that the API refuses."""
 FORGETTING: Final = 60.0
@@ -53,6 +53,8 @@ class Tools:
     clock: Clock
     metrics: Metrics
     jitter: Callable[[], float]
+    schedule: Schedule
+    pacer: Pacer
 
 
 class ScopePoller:
@@ -108,8 +110,8 @@ class ScopePoller:
             "plan": cycle.plan,
             "requests": cycle.requests,
             "lower_bound": cycle.lower_bound,
-            "new": cycle.recorded.new,
-            "ended": cycle.recorded.ended,
+            "new": len(cycle.recorded.first_seen),
+            "ended": len(cycle.recorded.ended),
             "events": cycle.recorded.events,
             "in_flight": cycle.in_flight,
             "lag": round(cycle.lag, 3),
@@ -134,11 +136,16 @@ class ScopePoller:
         report.retired = isinstance(first, ScopeRejected)
 
     def _pause(self, cycle: Cycle) -> float:
-        """Seconds from the start of one cycle to the next; with backoff and jitter while nothing succeeds."""
+        """Seconds from the start of one cycle to the next; with backoff and jitter while it is refused.
+
+        While the API fails or wants a pause, its client holds requests back; waiting here as well would only
+        bring the scope back late.
+        """
         interval = self._tools.policy.interval
         if self._report.retired:
             return RETIRED
-        if cycle.complete or self._failed_cycles < 2:
+        held_back = not cycle.complete and isinstance(cycle.failures[0], Unavailable | RateLimited)
+        if cycle.complete or held_back or self._failed_cycles < 2:
             return interval
         longest = max(interval, min(PATIENCE, interval * 2.0 ** min(self._failed_cycles - 1, 10)))
         return interval + (longest - interval) * self._tools.jitter()

@@ -40,14 +40,20 @@ class Publication:
 
 @dataclass(frozen=True, slots=True)
 class Recorded:
-    """What was new: tasks never seen before, tasks that have ended since, events appended."""
+    """What was new, and the number of events appended.
 
-    new: int = 0
-    ended: int = 0
+    ``first_seen`` has the created_at of each task never seen before; ``ended`` the document type, and the
+    lifetime in seconds, of each that has ended since it was last seen.
+    """
+
+    first_seen: tuple[Micros, ...] = ()
+    ended: tuple[tuple[str | None, float], ...] = ()
     events: int = 0
 
     def __add__(self, other: Recorded) -> Recorded:
-        return Recorded(self.new + other.new, self.ended + other.ended, self.events + other.events)
+        return Recorded(
+            self.first_seen + other.first_seen, self.ended + other.ended, self.events + other.events
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,7 +105,8 @@ class Recorder:
             return decide(watched[task_id], known, rules, now)
 
         created = {task.id: task.created_at for task in watched.values()}
-        return await self._write(created, decide_row, before, after, drop=excluded & before.in_flight.keys())
+        types = {task.id: task.document_type for task in watched.values()}
+        return await self._write(created, decide_row, before, after, types, drop=excluded & before.in_flight.keys())
 
     async def record_vanished(
         self, missing: Mapping[TaskId, Micros], rules: Rules, state: ScopeState
@@ -109,7 +116,7 @@ class Recorder:
         def decide_absence(task_id: TaskId, known: Known | None) -> Decision:
             return vanish(task_id, missing[task_id], known, rules)
 
-        return await self._write(missing, decide_absence, state, state)
+        return await self._write(missing, decide_absence, state, state, {})
 
     async def _write(
         self,
@@ -117,6 +124,7 @@ class Recorder:
         decision_of: Callable[[TaskId, Known | None], Decision],
         before: ScopeState,
         after: ScopeState,
+        types: Mapping[TaskId, str | None],
         drop: Iterable[TaskId] = (),
     ) -> Recorded:
         for _ in range(ATTEMPTS):
@@ -136,7 +144,7 @@ class Recorder:
             match await self._store.commit(commit, self._nonce):
                 case Outcome.APPLIED:
                     self._measure(decided)
-                    return _summary(decided, len(entries))
+                    return _summary(decided, types, len(entries))
                 case Outcome.FENCED:
                     raise LeaseLostError
                 case Outcome.CONFLICT:
@@ -186,13 +194,16 @@ def _flight(decided: Sequence[_Decided], before: ScopeState) -> dict[TaskId, Mic
     return moves
 
 
-def _summary(decided: Sequence[_Decided], events: int) -> Recorded:
+def _summary(
+    decided: Sequence[_Decided], types: Mapping[TaskId, str | None], events: int
+) -> Recorded:
     return Recorded(
-        new=sum(each.before is None for each in decided),
-        ended=sum(
-            each.decision.known.status in TERMINAL
-            and each.decision.reason in (Reason.FIRST_SEEN, Reason.CHANGED)
+        first_seen=tuple(each.created_at for each in decided if each.before is None),
+        ended=tuple(
+            (types.get(each.task_id), (each.decision.known.updated_at - each.created_at) / SECOND)
             for each in decided
+            if each.decision.known.status in TERMINAL
+            and each.decision.reason in (Reason.FIRST_SEEN, Reason.CHANGED)
         ),
         events=events,
     )

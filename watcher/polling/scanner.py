@@ -236,7 +236,7 @@ class Scanner:
             (now - created_at) / SECOND for created_at in recorded.first_seen if before.coverage.holds(created_at)
         )
         if read.rung is None and read.fresh:
-            added = read.interval.span - before.coverage.overlap(read.interval)
+            added = read.interval.span - before.coverage.covered(read.interval)
             if self._fresh_at is not None:
                 self._arrivals = self._arrivals.read(len(recorded.first_seen) - len(late), added)
             self._fresh_at = now
