@@ -90,12 +90,15 @@ async def _run(names: Sequence[str], *, quick: bool, console: Console) -> None:
         highlight=False,
         soft_wrap=True,
     )
-    started = time.monotonic()
+    seconds: dict[str, float] = {}
     with cores.bound():
         for name in dict.fromkeys(names):
             benchmark = BENCHMARKS[name]
+            began = time.monotonic()
             show(await (benchmark.quick if quick else benchmark.full)(cores), console)
-    console.print(f"{time.monotonic() - started:.0f} s in all", highlight=False)
+            seconds[name] = time.monotonic() - began
+    each = ", ".join(f"{name} {took:.0f} s" for name, took in seconds.items())
+    console.print(f"took {sum(seconds.values()):.0f} s: {each}", highlight=False, soft_wrap=True)
 
 
 if __name__ == "__main__":

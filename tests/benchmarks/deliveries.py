@@ -58,8 +58,8 @@ class Size:
     concurrency: tuple[int, ...]
 
 
-FULL: Final = Size(deliveries=8000, httpx=400, rounds=5, tool_seconds=1, concurrency=(8, 32))
-QUICK: Final = Size(deliveries=2500, httpx=150, rounds=3, tool_seconds=1, concurrency=(8, 32))
+FULL: Final = Size(deliveries=8000, httpx=200, rounds=5, tool_seconds=1, concurrency=(8, 32))
+QUICK: Final = Size(deliveries=2500, httpx=100, rounds=3, tool_seconds=1, concurrency=(8, 32))
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,6 +94,7 @@ async def run(size: Size, cores: Cores) -> Report:
         title=f"deliveries of signed events, {len(stage.posts[0].body)} bytes each",
         columns=(
             Column("who posts"),
+            Column("at once", ".0f"),
             Column("deliveries/s", ",.0f"),
             Column("÷ bare aiohttp's"),
             Column("CPU µs", ",.0f"),
@@ -137,20 +138,20 @@ def _rows(found: dict[str, list[Sample]], concurrency: int, tool: LoadTool | Non
     bare = found["bare aiohttp"]
     rows: list[tuple[Cell, ...]] = []
     for name in ("the daemon", "bare aiohttp", "bare httpx", _TOOL):
-        title = f"{tool.name if tool and name == _TOOL else name}, {concurrency} at once"
+        head = tool.name if tool and name == _TOOL else name, float(concurrency)
         if name not in found:
-            rows.append((title, None, None, None, None, None))
+            rows.append((*head, None, None, None, None, None))
             continue
         samples = found[name]
         rate = median_of(samples, lambda sample: sample.rate)
         share = Ratio.of([sample.rate for sample in samples], [sample.rate for sample in bare])
         if name == _TOOL:  # another process, whose CPU nobody has counted
-            rows.append((title, rate, share, "-", "-", "-"))
+            rows.append((*head, rate, share, "-", "-", "-"))
             continue
         cost = median_of(samples, lambda sample: sample.cost)
         economy = Ratio.of([sample.cost for sample in bare], [sample.cost for sample in samples])
         store = median_of(samples, lambda sample: sample.store_cost) if name == "the daemon" else "-"
-        rows.append((title, rate, share, cost, economy, store))
+        rows.append((*head, rate, share, cost, economy, store))
     return rows
 
 

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from rich import box
 from rich.console import Console
 from rich.table import Table
-from rich.text import Text
 
 from tests.benchmarks.measure import Ratio
 
@@ -58,10 +57,11 @@ def show(report: Report, console: Console) -> None:
         title=report.title, title_justify="left", title_style="bold", box=box.SIMPLE_HEAD, pad_edge=False
     )
     for number, column in enumerate(report.columns):
-        table.add_column(column.name, justify="right" if number else "left")
+        longest = max((len(column.write(row[number])) for row in report.rows), default=0)
+        # Only a heading may be broken.
+        table.add_column(column.name, justify="right" if number else "left", min_width=longest)
     for row in report.rows:
-        cells = zip(report.columns, row, strict=True)
-        table.add_row(*(Text(column.write(cell), no_wrap=True) for column, cell in cells))
+        table.add_row(*(column.write(cell) for column, cell in zip(report.columns, row, strict=True)))
     console.print(table)
     console.print(f"reading: {report.reading}", highlight=False, soft_wrap=True)
     for target in report.targets:

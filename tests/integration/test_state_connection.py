@@ -33,6 +33,7 @@ async def test_a_cancellation_is_never_lost(client: Redis, turns: int) -> None:
         await asyncio.sleep(0)
     working.cancel()
     done, _ = await asyncio.wait([working], timeout=5)
+    working.cancel()
     assert done, "still at work"
     assert working.cancelled()
 
@@ -41,7 +42,7 @@ async def test_a_cancellation_is_never_lost(client: Redis, turns: int) -> None:
 async def test_after_a_cancellation_answers_do_not_get_mixed_up(client: Redis, turns: int) -> None:
     await client.set("one", "1")
     await client.set("two", "2")
-    asking = asyncio.create_task(client.get("one"))
+    asking = asyncio.ensure_future(client.get("one"))
     for _ in range(turns):
         await asyncio.sleep(0)
     asking.cancel()

@@ -19,6 +19,7 @@ from tests.fakes import FakeClock
 from tests.unit.state.heard_clock import HeardClock
 from watcher.errors import StoreError, StoreUnavailable
 from watcher.metrics import Metrics
+from watcher.state.connection import connect
 from watcher.state.embedded import EmbeddedServer
 from watcher.state.keys import Keys
 from watcher.state.lease import (
@@ -199,6 +200,14 @@ class Offices:
 
 
 @pytest.fixture
+async def redis(redis_url: str) -> AsyncIterator[Redis]:
+    """As the daemon connects: whoever waits for it can be stopped."""
+    client = connect(redis_url)
+    yield client
+    await client.aclose()
+
+
+@pytest.fixture
 async def offices() -> AsyncIterator[Offices]:
     offices = Offices()
     yield offices
@@ -331,7 +340,8 @@ class TestStoreAway:
     @pytest.fixture
     async def client(self, server: EmbeddedServer) -> AsyncIterator[Redis]:
         """Tells at once that the server is away, where the daemon's tries again for a second."""
-        client = Redis.from_url(server.url, retry=Retry(NoBackoff(), 0))
+        client = connect(server.url)
+        client.connection_pool.connection_kwargs["retry"] = Retry(NoBackoff(), 0)
         yield client
         await client.aclose()
 

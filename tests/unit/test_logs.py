@@ -5,7 +5,6 @@ from __future__ import annotations
 import io
 import json
 import logging
-from collections.abc import Iterator
 from datetime import UTC, datetime
 from typing import Any
 
@@ -23,22 +22,6 @@ log = structlog.get_logger()
 class Terminal(io.StringIO):
     def isatty(self) -> bool:
         return True
-
-
-@pytest.fixture(autouse=True)
-def restored() -> Iterator[None]:
-    root = logging.getLogger()
-    level, handlers = root.level, list(root.handlers)
-    talkative = {
-        name: logging.getLogger(name).level for name in ("httpx", "httpcore", "aiohttp.access", "apprise")
-    }
-    yield
-    structlog.reset_defaults()
-    structlog.contextvars.clear_contextvars()
-    root.setLevel(level)
-    root.handlers[:] = handlers
-    for name, before in talkative.items():
-        logging.getLogger(name).setLevel(before)
 
 
 def fail() -> None:

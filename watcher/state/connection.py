@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
+from collections.abc import Iterable
 from typing import Final
 
-from redis.asyncio import Redis
+from redis.asyncio import ConnectionPool, Redis
+from redis.asyncio.connection import AbstractConnection
 from redis.asyncio.retry import Retry
 from redis.backoff import FullJitterBackoff
 from redis.exceptions import ConnectionError as RedisConnectionError
@@ -20,7 +23,7 @@ def connect(url: str) -> Redis:
     Nothing is sent yet. A broken connection is tried twice more within a second; after that the caller hears
     of it. Repeating is safe because every script that writes compares before it does.
     """
-    return Redis.from_url(
+    pool = ConnectionPool.from_url(
         url,
         protocol=2,
         decode_responses=False,
@@ -31,3 +34,26 @@ def connect(url: str) -> Redis:
         retry_on_error=[RedisConnectionError, RedisTimeoutError],
         client_name="ocr-watcher",
     )
+    pool.connection_class = _interruptible(pool.connection_class)
+    return Redis.from_pool(pool)
+
+
+def _interruptible(base: type[AbstractConnection]) -> type[AbstractConnection]:
+    """A connection on which no cancellation is lost.
+
+    redis-py sends under ``asyncio.wait_for``, which before Python 3.12 swallows a cancellation that comes just
+    as it is done: whoever was told to stop would work on.
+    """
+
+    class Interruptible(base):  # type: ignore[misc, valid-type] # the class depends on the URL's scheme
+        async def send_packed_command(
+            self, command: bytes | str | Iterable[bytes], check_health: bool = True
+        ) -> None:
+            task = asyncio.current_task()
+            before = task.cancelling() if task else 0
+            await super().send_packed_command(command, check_health)
+            if task is not None and task.cancelling() > before:
+                await self.disconnect(nowait=True)  # nobody will read the answer
+                raise asyncio.CancelledError
+
+    return Interruptible

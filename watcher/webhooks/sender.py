@@ -6,11 +6,12 @@ another. Nothing is raised but cancellation: whatever goes wrong is the attempt'
 
 from __future__ import annotations
 
-import asyncio
+import math
 import socket
 import ssl
 from collections.abc import Mapping
 from functools import cache, partial
+from http.cookies import SimpleCookie
 from typing import Final, Protocol
 
 import aiohttp
@@ -51,6 +52,16 @@ class Sender(Protocol):
         ...
 
 
+class _NoCookies(aiohttp.DummyCookieJar):
+    """Keeps no cookies. The library's own makes an empty collection for every request, which takes a while."""
+
+    _none: Final = SimpleCookie()
+
+    def filter_cookies(self, request_url: URL) -> SimpleCookie:
+        """None for any URL."""
+        return self._none
+
+
 class AddressRefused(OSError):  # noqa: N818 - a refusal, said of an address
     """The address is one that webhooks are not sent to."""
 
@@ -81,11 +92,15 @@ class HttpSender:
                 ssl=self._tls,
             ),
             headers={name: value.get_secret_value() for name, value in endpoint.headers.items()}
-            | {"content-type": endpoint.content_type, "user-agent": f"ocr-watcher/{__version__}"},
-            skip_auto_headers=("accept-encoding",),
+            | {
+                "content-type": endpoint.content_type,
+                "user-agent": f"ocr-watcher/{__version__}",
+                "accept-encoding": "identity",
+            },
             auto_decompress=False,  # a small answer could unpack to gigabytes
-            cookie_jar=aiohttp.DummyCookieJar(),
-            timeout=aiohttp.ClientTimeout(total=None),
+            cookie_jar=_NoCookies(),
+            # From the name's resolution to the answer's end, and not rounded up to whole seconds.
+            timeout=aiohttp.ClientTimeout(total=endpoint.timeout, ceil_threshold=math.inf),
             trust_env=False,  # a proxy would make the check of the dialled address meaningless
         )
         return self._session
@@ -97,14 +112,12 @@ class HttpSender:
         status = retry_after = None
         answer = b""
         try:
-            async with (
-                asyncio.timeout(self._endpoint.timeout),
-                session.post(self._url, data=body, headers=headers, allow_redirects=False) as response,
-            ):
+            async with session.post(self._url, data=body, headers=headers, allow_redirects=False) as response:
                 status = response.status
-                retry_after = response.headers.get("retry-after")
                 answer = await _beginning(response)
                 reason = reason_of(status)
+                if reason is not Reason.SUCCESS:
+                    retry_after = response.headers.get("retry-after")
         except Exception as error:
             # All of them: a lane must outlive whatever happens here.
             reason = _reason(error)

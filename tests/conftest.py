@@ -1,0 +1,27 @@
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator
+
+import pytest
+import structlog
+from hypothesis import settings
+
+# No deadline: how long an example takes says more of the machine's load than of the code.
+settings.register_profile("watcher", deadline=None)
+settings.load_profile("watcher")
+
+
+@pytest.fixture(autouse=True)
+def _logs_as_they_were() -> Iterator[None]:
+    """What is under test configures the log of the whole process, on streams that end with the test."""
+    loggers = [logging.getLogger(name) for name in (None, "httpx", "httpcore", "aiohttp.access", "apprise")]
+    before = [(logger, logger.level, list(logger.handlers)) for logger in loggers]
+    for logger in loggers[1:]:
+        logger.setLevel(logging.NOTSET)
+    yield
+    structlog.reset_defaults()
+    structlog.contextvars.clear_contextvars()
+    for logger, level, handlers in before:
+        logger.setLevel(level)
+        logger.handlers[:] = handlers
