@@ -32,9 +32,11 @@ from watcher.ops.observer import Observed, Observer
 from watcher.ops.server import OpsServer
 from watcher.polling.board import Board
 from watcher.polling.diff import kinds_of
+from watcher.polling.pacer import Pacer
 from watcher.polling.poller import ShardPoller, Tools
 from watcher.polling.recorder import Publication
 from watcher.polling.scanner import PollPolicy
+from watcher.polling.schedule import Schedule
 from watcher.polling.scopes import DiscoveredScopes, ListedScopes
 from watcher.settings import Settings
 from watcher.state.budget import SharedBudget
@@ -93,7 +95,8 @@ class App:
             client = await stack.enter_async_context(
                 open_api(self._settings.monite, budget, self._clock, self._metrics)
             )
-            parts = [self._shard(each, redis, client) for each in keys]
+            pacer = Pacer(self._settings.monite.requests_per_second)
+            parts = [self._shard(each, redis, client, pacer) for each in keys]
             await self._serve(stack, redis, parts, budget)
             for shard in parts:
                 self._keep(stack, f"webhooks-{shard.keys.shard}", shard.webhooks.run)
@@ -141,7 +144,7 @@ class App:
         await server.start(self._settings.http.host, self._settings.http.port)
         stack.push_async_callback(server.stop)
 
-    def _shard(self, keys: Keys, redis: Redis, client: MoniteClient) -> _Shard:
+    def _shard(self, keys: Keys, redis: Redis, client: MoniteClient, pacer: Pacer) -> _Shard:
         settings = self._settings
         number, shards = keys.shard, keys.shards
         tools = Tools(
@@ -153,7 +156,7 @@ class App:
                 interval=settings.poll.interval,
                 horizon=settings.poll.horizon,
                 stalled_after=settings.poll.stalled_after,
-                requests_per_second=settings.monite.requests_per_second,
+                target_delay=settings.poll.target_delay,
             ),
             publication=Publication(
                 namespace=settings.redis.namespace,
@@ -164,6 +167,8 @@ class App:
             clock=self._clock,
             metrics=self._metrics,
             jitter=random.random,
+            schedule=Schedule(target=settings.poll.target_delay, interval=settings.poll.interval),
+            pacer=pacer,
         )
         entities = settings.monite.entities
         scopes = (

@@ -161,23 +161,23 @@ def plan(situation: Situation, policy: Policy) -> Plan:
             levels=situation.levels,
         ),
         horizon=policy.horizon,
-        width=situation.width,
+        width=min(situation.width, round(max(1.0, situation.second_looks) * _page(situation.arrival_rate))),
     )
     reads: tuple[Read, ...] = (
         *(each.read for each in present),
         *(() if state.adopted else (Adoption(),)),
         *islice(history, max(0, ceil(situation.past))),
-        *((Window(rung.window, rung) for rung in rungs) if situation.second_looks > 0 else ()),
+        *(Window(rung.window, rung) for rung in islice(rungs, 1 if situation.second_looks >= 1 else 0)),
     )
     name: PlanName = "B" if low < edge - situation.overlap else "A"
     return Plan(reads, name, sum(each.requests for each in present))
 
 
-def wait(situation: Situation, policy: Policy, spent: int, pace: float) -> float:
-    """Seconds until the next cycle, after one that spent so many requests.
+def wait(situation: Situation, policy: Policy, credit: float, pace: float) -> float:
+    """Seconds until the next cycle, with so many requests left to spend and ``pace`` more every second.
 
-    It comes when a look is worth its price, at the latest after the interval, but never before the pace
-    (requests a second) allows more requests.
+    It comes when a look is worth its price, at the latest after the interval, but not before there is a
+    request to spend.
     """
     interval = policy.interval / SECOND
     due = next_look(
@@ -188,7 +188,7 @@ def wait(situation: Situation, policy: Policy, spent: int, pace: float) -> float
         most=PAGE,
         arriving=(situation.arrival_rate, situation.typical),
     )
-    return max(min(interval, due), spent / pace)
+    return max(min(interval, due), (1.0 - credit) / pace)
 
 
 def lower_bound(arrival_rate: float, span: float) -> int:
@@ -230,9 +230,9 @@ def _present(edge: Micros, situation: Situation, policy: Policy) -> list[_Option
 
     A fresh window is read at least once an interval, whatever it is worth.
     """
-    window = max(
-        _windows(edge, situation, policy), key=lambda each: each.worth - situation.price * each.requests
-    )
+    windows = sorted(_windows(edge, situation, policy), key=lambda each: each.requests)
+    fitting = [each for each in windows if each.requests <= situation.allowed] or windows[:1]
+    window = max(fitting, key=lambda each: each.worth - situation.price * each.requests)
     overdue = situation.fresh_at is None or situation.now - situation.fresh_at >= policy.interval
     assert isinstance(window.read, Window)  # noqa: S101 - says what _windows makes
     shown = window.read.interval
@@ -244,7 +244,9 @@ def _present(edge: Micros, situation: Situation, policy: Policy) -> list[_Option
     batches = _batches(elsewhere, situation.now)
     allowed = situation.allowed
     chosen: list[_Option] = []
-    if overdue or window.density >= situation.price and (not batches or window.density >= batches[0].density):
+    if overdue or (
+        window.density >= situation.price and (not batches or window.density >= batches[0].density)
+    ):
         chosen.append(window)
         allowed -= window.requests
     else:
@@ -259,9 +261,9 @@ def _present(edge: Micros, situation: Situation, policy: Policy) -> list[_Option
 
 def _windows(edge: Micros, situation: Situation, policy: Policy) -> Iterator[_Option]:
     """Fresh windows worth considering: by how many pages they fill, and how far they reach back."""
-    now, rate = situation.now, max(situation.arrival_rate, 1e-9)
-    page = PAGE * FULL / rate * SECOND
-    floor = Micros(edge - situation.overlap)
+    now = situation.now
+    page = _page(situation.arrival_rate)
+    floor = Micros(edge - _still_late(edge, situation))
     created = sorted((each.created_at, each.unseen(now)) for each in situation.sightings.values())
     highs = [now]
     if not policy.early and now - floor > page:
@@ -274,6 +276,17 @@ def _windows(edge: Micros, situation: Situation, policy: Policy) -> Iterator[_Op
             yield _window(max(low, Micros(floor - DEEPEST)), now, edge, created, situation)
         if low < floor - DEEPEST or (created and low < created[0][0]):
             break
+
+
+def _page(arrival_rate: float) -> float:
+    """The span, in microseconds, whose tasks fill a page as far as it is planned to be filled."""
+    return PAGE * FULL / max(arrival_rate, 1e-9) * SECOND
+
+
+def _still_late(edge: Micros, situation: Situation) -> int:
+    """How far behind the edge rows may still appear: less the older they were when it was read."""
+    trail = 0 if situation.fresh_at is None else situation.fresh_at - edge
+    return max(0, situation.overlap - max(0, trail))
 
 
 def _window(

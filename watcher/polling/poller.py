@@ -14,10 +14,11 @@ from watcher.metrics import Metrics
 from watcher.model import SECOND, Micros, Scope
 from watcher.monite.errors import MoniteError, RateLimited, ScopeRejected, Unavailable
 from watcher.polling.board import Board, ScopeReport
-from watcher.polling.planner import memory
+from watcher.polling.pacer import Pacer
 from watcher.polling.reader import Reader, TaskSource
 from watcher.polling.recorder import ConflictError, Publication, Recorder
 from watcher.polling.scanner import Cycle, PollPolicy, Scanner
+from watcher.polling.schedule import Schedule
 from watcher.state.store import Store
 
 PATIENCE: Final = 30.0
@@ -75,7 +76,12 @@ class ScopePoller:
             metrics=tools.metrics,
         )
         self._scanner = Scanner(
-            reader=self._reader, recorder=recorder, store=tools.store, policy=tools.policy
+            reader=self._reader,
+            recorder=recorder,
+            store=tools.store,
+            policy=tools.policy,
+            schedule=tools.schedule,
+            pacer=tools.pacer,
         )
         self._failed_cycles = 0
         self._forgot_at = float("-inf")
@@ -157,7 +163,7 @@ class ScopePoller:
         if now is None or clock.monotonic() - self._forgot_at < FORGETTING:
             return
         self._forgot_at = clock.monotonic()
-        before = Micros(now - round(self._report.lag * SECOND) - memory(self._tools.policy.planning))
+        before = Micros(now - round(self._report.lag * SECOND) - self._scanner.memory)
         await self._tools.store.forget(self._scope, before, self._nonce)
 
 
@@ -178,6 +184,8 @@ class ShardPoller:
                     pause = await self._refresh(group, nonce)
                     await self._tools.clock.sleep(pause)
         finally:
+            for scope in self._running:
+                self._tools.pacer.leave(scope)
             self._running.clear()
             self._board.reports.clear()
 
@@ -194,6 +202,7 @@ class ShardPoller:
         for scope in self._running.keys() - wanted:
             log.info("scope.ended", scope=scope.key)
             self._running.pop(scope).cancel()
+            self._tools.pacer.leave(scope)
             self._board.reports.pop(scope, None)
         for scope in sorted(wanted - self._running.keys(), key=lambda each: each.key):
             poller = ScopePoller(scope, nonce, self._tools, self._board.report(scope))

@@ -106,7 +106,9 @@ class Recorder:
 
         created = {task.id: task.created_at for task in watched.values()}
         types = {task.id: task.document_type for task in watched.values()}
-        return await self._write(created, decide_row, before, after, types, drop=excluded & before.in_flight.keys())
+        return await self._write(
+            created, decide_row, before, after, types, drop=excluded & before.in_flight.keys()
+        )
 
     async def record_vanished(
         self, missing: Mapping[TaskId, Micros], rules: Rules, state: ScopeState
@@ -194,9 +196,7 @@ def _flight(decided: Sequence[_Decided], before: ScopeState) -> dict[TaskId, Mic
     return moves
 
 
-def _summary(
-    decided: Sequence[_Decided], types: Mapping[TaskId, str | None], events: int
-) -> Recorded:
+def _summary(decided: Sequence[_Decided], types: Mapping[TaskId, str | None], events: int) -> Recorded:
     return Recorded(
         first_seen=tuple(each.created_at for each in decided if each.before is None),
         ended=tuple(

@@ -12,10 +12,11 @@ from watcher.monite.errors import InvalidPage, MoniteError, PageTokenRejected
 from watcher.monite.query import TaskQuery
 from watcher.polling import ladder
 from watcher.polling.diff import Rules
-from watcher.polling.learned import CAUTIOUS, Arrivals, Lateness, Thrift
+from watcher.polling.learned import CAUTIOUS, OVERLAPS, Arrivals, Lateness, Thrift
 from watcher.polling.memory import Memory
 from watcher.polling.pacer import Pacer
 from watcher.polling.planner import (
+    DEEPEST,
     FIRST_WIDTH,
     Adoption,
     Batch,
@@ -73,7 +74,8 @@ class PollPolicy:
 class Cycle:
     """What one cycle did; ``lag`` is the seconds since the oldest instant not covered.
 
-    ``wait`` is the seconds after its beginning at which the next cycle is worth its requests.
+    ``wait`` is the seconds after its beginning at which the next cycle is worth its requests, ``again`` the
+    requests that went into second looks.
     """
 
     plan: str
@@ -83,6 +85,7 @@ class Cycle:
     in_flight: int
     lag: float
     wait: float
+    again: int = 0
     failures: tuple[MoniteError, ...] = ()
 
     @property
@@ -115,9 +118,18 @@ class Scanner:
         self._arrivals = Arrivals()
         self._lateness = Lateness()
         self._width = FIRST_WIDTH
+        self._credit = 1.0
         self._fresh_at: Micros | None = None
         self._cycled_at: Micros | None = None
         self._absences: dict[TaskId, int] = {}
+
+    @property
+    def memory(self) -> int:
+        """How far behind what is covered a cycle may read, in microseconds: records must be kept for so long.
+
+        A record forgotten sooner would be derived, and told, a second time.
+        """
+        return max(ladder.memory(self._policy.planning.horizon), max(OVERLAPS) * SECOND + DEEPEST)
 
     async def run_once(self) -> Cycle:
         """One cycle. A failing read leaves its part to the next cycle and does not stop the other reads.
@@ -138,14 +150,16 @@ class Scanner:
         self._memory.agree(state.in_flight)
         pace = self._pacer.pace(self._reader.scope, self._arrivals.rate)
         seconds = 0.0 if self._cycled_at is None else (now - self._cycled_at) / SECOND
+        self._credit = min(max(1.0, pace * self._policy.interval), self._credit + pace * seconds)
         made = plan(self._situation(tally.state, now, pace, seconds), self._policy.planning)
         await self._read_all(made, now, tally)
         requests = self._reader.requests - begun_with
         self._thrift = self._thrift.spent(present=requests - tally.again, again=tally.again, seconds=seconds)
+        self._credit -= requests
         self._cycled_at = now
         self._schedule.learn(tally.recorded.ended)
         ahead = self._situation(tally.state, now, pace, 0.0)
-        return self._cycle(made.name, tally, requests, wait(ahead, self._policy.planning, requests, pace))
+        return self._cycle(made.name, tally, requests, wait(ahead, self._policy.planning, self._credit, pace))
 
     def _cycle(self, name: str, tally: _Tally, requests: int, pause: float) -> Cycle:
         now = self._reader.now()
@@ -157,6 +171,7 @@ class Scanner:
             in_flight=len(self._memory.sightings),
             lag=0.0 if now is None else _lag(tally.state, now),
             wait=pause,
+            again=tally.again,
             failures=tuple(tally.failures),
         )
 
@@ -169,7 +184,7 @@ class Scanner:
             typical=self._schedule.survival_of(None),
             arrival_rate=rate,
             price=self._schedule.price(rate),
-            allowed=max(1, int(pace * seconds)),
+            allowed=max(1, int(self._credit)),
             overlap=self._lateness.overlap,
             width=self._width,
             past=max(1.0, pace * seconds * HISTORY),
@@ -233,7 +248,9 @@ class Scanner:
     def _learn(self, read: Window, rows: int, recorded: Recorded, before: ScopeState, now: Micros) -> None:
         """Follow how much arrives and how late, from a window that was read to its end."""
         late = tuple(
-            (now - created_at) / SECOND for created_at in recorded.first_seen if before.coverage.holds(created_at)
+            (now - created_at) / SECOND
+            for created_at in recorded.first_seen
+            if before.coverage.holds(created_at)
         )
         if read.rung is None and read.fresh:
             added = read.interval.span - before.coverage.covered(read.interval)
@@ -297,6 +314,7 @@ class Scanner:
             for task_id in vanished:
                 del self._absences[task_id]
 
+
 @dataclass(slots=True)
 class _Tally:
     """What a cycle has gathered so far: the scope's state, what was recorded, the requests for second looks."""
@@ -326,7 +344,7 @@ def first_start(policy: PollPolicy, now: Micros, earliest: Micros) -> Start:
             return Start(now, since, min(since, now))
 
 
-def _listing(read: Read, state: ScopeState) -> tuple[TaskQuery, ScopeState]:
+def _listing(read: Window | Adoption, state: ScopeState) -> tuple[TaskQuery, ScopeState]:
     """What to ask for a read, and the state once its last page has been written."""
     match read:
         case Window(interval, rung):

@@ -20,12 +20,14 @@ from watcher.state.lua import script
 from watcher.state.store import store_errors
 
 PATIENCE: Final = 1.0
-"""Seconds for which a process that does not come when it is its turn keeps the others waiting."""
+"""Seconds for which a process that does not come when it is its turn keeps the others waiting.
+
+Who waits asks again at least so often."""
 PROMPT: Final = 0.02
 """Seconds that the store's answer may take; after that the request would start too long after it was counted."""
 LONGEST_PAUSE: Final = 86_400.0
 """Seconds: a pause outlives every process, so a gateway's mistake must not stop them all for a year."""
-MICRO: Final = 1e-6
+MICROS: Final = 1_000_000
 
 
 class SharedBudget:
@@ -42,7 +44,7 @@ class SharedBudget:
         self._keys = keys
         self._clock = clock
         self._limit = limit
-        self._window = math.ceil(window_seconds / MICRO)
+        self._window = math.ceil(window_seconds * MICROS)
         self._take = redis.register_script(script(__package__, "budget"))
         self._pause = redis.register_script(script(__package__, "pause"))
         self._process = secrets.token_hex(8)
@@ -80,7 +82,7 @@ class SharedBudget:
             async with self._redis.pipeline(transaction=False) as pipe:
                 pipe.exists(self._keys.budget_pause)
                 pipe.zcount(
-                    self._keys.budget, f"({seconds * 1_000_000 + micros - self._window}", "+inf"
+                    self._keys.budget, f"({seconds * MICROS + micros - self._window}", "+inf"
                 )
                 paused, started = await pipe.execute()
         if paused or self._clock.monotonic() < self._not_before:
@@ -100,6 +102,6 @@ class SharedBudget:
 
     async def _ask(self) -> float:
         keys = [self._keys.budget, self._keys.budget_line, self._keys.budget_pause]
-        args: list[str | int] = [self._limit, self._window, round(PATIENCE / MICRO), self._process, self._number]
+        args: list[str | int] = [self._limit, self._window, round(PATIENCE * MICROS), self._process, self._number]
         with store_errors():
-            return float(await self._take(keys=keys, args=args)) * MICRO
+            return float(await self._take(keys=keys, args=args)) / MICROS

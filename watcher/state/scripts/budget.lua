@@ -28,25 +28,22 @@ local again = redis.call('ZREM', starts, request) == 1
 redis.call('ZREMRANGEBYSCORE', starts, '-inf', now - window)
 redis.call('ZREMRANGEBYSCORE', line, '-inf', now - patience)
 local started = redis.call('ZCARD', starts)
-local free = limit - started
 local ahead = again and 0 or redis.call('ZRANK', line, process) or redis.call('ZCARD', line)
 local paused = math.max(redis.call('PTTL', pause), 0) * 1000
 
-if paused == 0 and ahead < free then
+if paused == 0 and started + ahead < limit then
   redis.call('ZREM', line, process)
   redis.call('ZADD', starts, now, request)
   redis.call('PEXPIRE', starts, math.ceil(window / 1000) + 1)
   return 0
 end
 
-local turn = now + paused
-if ahead >= free then
-  -- With `ahead` before it, its turn comes when the start with that many more than fit is a window old.
-  local at = math.min(ahead - free, started - 1)
-  local start = redis.call('ZRANGE', starts, at, at, 'WITHSCORES')[2]
-  turn = math.max(turn, start and start + window or now + patience)
-end
+-- It starts a window after the one that lies `limit` starts before it, and that one likewise if it is yet to come.
+local before, windows = started + ahead, 0
+while before >= started and before >= limit do before, windows = before - limit, windows + 1 end
+local start = before < started and redis.call('ZRANGE', starts, before, before, 'WITHSCORES')[2] or now
+local turn = math.max(now + paused, start + windows * window)
 redis.call('ZADD', line, 'NX', turn, process)
 local lasting = math.ceil((turn + patience - now) / 1000)
 if redis.call('PTTL', line) < lasting then redis.call('PEXPIRE', line, lasting) end
-return turn - now
+return math.min(turn - now, patience) -- not later, because those ahead may have gone

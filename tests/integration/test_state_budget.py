@@ -1,0 +1,360 @@
+"""The shared budget on a real server: whatever processes do, no window holds more starts than it may.
+
+The server counts on its own clock, so the starts are judged by the times that it has written down.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import AsyncIterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import asynccontextmanager, suppress
+from itertools import groupby
+
+import pytest
+import redis as sync_redis
+from redis.asyncio import Redis
+from redis.asyncio.retry import Retry
+from redis.backoff import NoBackoff
+
+from tests.fakes import EagerClock, FakeClock
+from tests.unit.state.heard_clock import HeardClock
+from watcher.clock import Clock, SystemClock
+from watcher.errors import StoreUnavailable
+from watcher.monite.budget import SLACK, Window
+from watcher.state.budget import LONGEST_PAUSE, PATIENCE, SharedBudget
+from watcher.state.keys import Keys
+
+KEYS = Keys("t")
+WINDOW = 0.05
+MICROS = 1_000_000
+
+Starts = dict[bytes, float]
+"""When each request started, by the server's clock in microseconds."""
+
+
+def shared(
+    redis: Redis, clock: Clock | None = None, *, limit: int = 5, window: float = WINDOW, keys: Keys = KEYS
+) -> SharedBudget:
+    return SharedBudget(redis, keys, clock or SystemClock(), limit=limit, window_seconds=window)
+
+
+async def note(redis: Redis, starts: Starts) -> None:
+    starts.update(await redis.zrange(KEYS.budget, 0, -1, withscores=True))
+
+
+async def spend(budget: SharedBudget, redis: Redis, count: int, starts: Starts) -> None:
+    for _ in range(count):
+        await budget.acquire()
+        await note(redis, starts)
+
+
+def assert_within(starts: Starts, limit: int, window: float = WINDOW) -> None:
+    times = sorted(starts.values())
+    for first, beyond in zip(times, times[limit:], strict=False):
+        assert beyond - first >= window * MICROS
+
+
+async def server_time(redis: Redis) -> float:
+    seconds, micros = await redis.time()
+    return float(seconds * MICROS + micros)
+
+
+class TestRate:
+    @pytest.mark.parametrize("limit", [1, 5])
+    @pytest.mark.parametrize("clock", [SystemClock, EagerClock], ids=["punctual", "asking all the time"])
+    async def test_no_window_sees_more_than_its_limit(
+        self, redis: Redis, clock: type[Clock], limit: int
+    ) -> None:
+        starts: Starts = {}
+        async with asyncio.TaskGroup() as group:
+            for _ in range(3):
+                budget = shared(redis, clock(), limit=limit)
+                for _ in range(2):
+                    group.create_task(spend(budget, redis, 4 * limit, starts))
+        assert len(starts) == 24 * limit
+        assert_within(starts, limit)
+
+    async def test_nor_over_threads_with_clients_of_their_own(self, redis: Redis, redis_url: str) -> None:
+        async def work() -> Starts:
+            client = Redis.from_url(redis_url)
+            budget, starts = shared(client), Starts()
+            async with asyncio.TaskGroup() as group:
+                for _ in range(2):
+                    group.create_task(spend(budget, client, 10, starts))
+            await client.aclose()
+            return starts
+
+        with ThreadPoolExecutor(3) as pool:
+            loop = asyncio.get_running_loop()
+            done = await asyncio.gather(
+                *[loop.run_in_executor(pool, lambda: asyncio.run(work())) for _ in range(3)]
+            )
+        starts = {name: at for each in done for name, at in each.items()}
+        assert len(starts) == 60
+        assert_within(starts, 5)
+
+    async def test_nor_when_those_who_wait_are_cancelled_at_any_moment(self, redis: Redis) -> None:
+        draw = random.Random(3)  # noqa: S311 - moments, not secrets
+        starts: Starts = {}
+        started = 0
+
+        async def hesitate(budget: SharedBudget) -> None:
+            nonlocal started
+            for _ in range(25):
+                task = asyncio.create_task(spend(budget, redis, 1, starts))
+                await asyncio.wait([task], timeout=draw.choice((0, 0.0003, 0.001, 0.02)))
+                task.cancel()
+                with suppress(asyncio.CancelledError):
+                    await task
+                    started += 1
+
+        budgets = [shared(redis) for _ in range(3)]
+        async with asyncio.TaskGroup() as group:
+            for budget in budgets * 3:
+                group.create_task(hesitate(budget))
+        assert_within(starts, 5)
+        assert 0 < started < 225
+        # One that was let start while it was cancelled counts until its process starts the next.
+        assert started <= len(starts) <= started + 225
+        await asyncio.gather(*[budget.acquire() for budget in budgets])
+
+    async def test_a_cancelled_one_leaves_its_start_to_the_next(self, redis: Redis) -> None:
+        clock = HeardClock()
+        budget = shared(redis, clock, limit=1, window=60)
+        assert await budget._ask() == 0.0  # let start, and cancelled before it heard of it
+        await budget.acquire()
+        assert clock.waits.empty()
+        assert await redis.zcard(KEYS.budget) == 1
+
+    async def test_an_idle_budget_lets_a_burst_start_at_once(self, redis: Redis) -> None:
+        clock = HeardClock()
+        budget = shared(redis, clock, limit=24, window=60)
+        for _ in range(24):
+            await budget.acquire()
+        assert clock.waits.empty()
+        waiting = asyncio.create_task(budget.acquire())
+        assert 55 < await clock.waits.get() <= 60
+        waiting.cancel()
+
+    @pytest.mark.parametrize("rate", [0.5, 0.05])
+    async def test_a_rate_below_one_is_one_request_in_so_many_seconds(self, redis: Redis, rate: float) -> None:
+        granted = Window.of_rate(rate)
+        clocks = [HeardClock(), HeardClock()]
+        first, second = (
+            shared(redis, clock, limit=granted.limit, window=granted.length) for clock in clocks
+        )
+        await first.acquire()
+        waiting = asyncio.create_task(second.acquire())
+        wait = await clocks[1].waits.get()
+        assert 1 / rate - 1 < wait <= 1 / rate + SLACK
+        assert clocks[0].waits.empty()
+        waiting.cancel()
+
+    async def test_a_start_that_the_store_was_slow_to_tell_is_counted_anew(self, redis: Redis) -> None:
+        class Slow(FakeClock):
+            def monotonic(self) -> float:
+                self.move(0.05)
+                return super().monotonic()
+
+        budget = shared(redis, Slow(), limit=1, window=60)
+        other = shared(redis, HeardClock(), limit=1, window=60)
+        asked = 0
+        ask = budget._ask
+
+        async def counting() -> float:
+            nonlocal asked
+            asked += 1
+            if asked == 2:
+                assert await other._ask() > 0  # it lines up, and does not come between
+            return await ask()
+
+        budget._ask = counting  # type: ignore[method-assign] # to come between its two questions
+        await budget.acquire()
+        assert asked == 2
+        assert await redis.zcard(KEYS.budget) == 1
+
+    async def test_shards_share_one_budget(self, redis: Redis) -> None:
+        clock = HeardClock()
+        for shard in range(3):
+            await shared(redis, clock, limit=3, window=60, keys=Keys("t", shard, 3)).acquire()
+        assert clock.waits.empty()
+        assert await shared(redis, clock, limit=3, window=60).remaining() == 0
+
+    async def test_namespaces_do_not(self, redis: Redis) -> None:
+        clock = HeardClock()
+        for name in "ab":
+            await shared(redis, clock, limit=1, window=60, keys=Keys(name)).acquire()
+        assert clock.waits.empty()
+
+
+class Late(SystemClock):
+    """Of a process that is always a little late."""
+
+    async def sleep(self, seconds: float) -> None:
+        await super().sleep(seconds + 0.005)
+
+
+class TestTurns:
+    async def test_a_slow_process_gets_its_turn_however_many_wait_in_a_quick_one(self, redis: Redis) -> None:
+        order: list[str] = []
+        quick, slow = shared(redis, limit=1, window=0.02), shared(redis, Late(), limit=1, window=0.02)
+
+        async def take(name: str, budget: SharedBudget) -> None:
+            while True:
+                await budget.acquire()
+                order.append(name)
+
+        tasks = [asyncio.create_task(take("quick", quick)) for _ in range(8)]
+        tasks.append(asyncio.create_task(take("slow", slow)))
+        while len(order) < 40:
+            done, _ = await asyncio.wait(tasks, timeout=0.02)
+            assert not done, done
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        between = [len(list(several)) for name, several in groupby(order) if name == "quick"]
+        assert order.count("slow") >= 15
+        assert max(between) <= 3
+
+    async def test_within_a_process_first_come_first_served(self, redis: Redis) -> None:
+        order: list[int] = []
+        budget = shared(redis, limit=1, window=0.01)
+
+        async def take(number: int) -> None:
+            await budget.acquire()
+            order.append(number)
+
+        async with asyncio.TaskGroup() as group:
+            for number in range(10):
+                group.create_task(take(number))
+        assert order == list(range(10))
+
+    async def test_one_that_died_while_it_waited_is_not_waited_for_for_long(self, redis: Redis) -> None:
+        clock = HeardClock()
+        budget = shared(redis, clock, limit=1)
+        now = await server_time(redis)
+        await redis.zadd(KEYS.budget_line, {"dead": now})
+        waiting = asyncio.create_task(budget.acquire())
+        assert 0 < await clock.waits.get() <= PATIENCE
+        waiting.cancel()
+        await redis.delete(KEYS.budget_line)
+        await redis.zadd(KEYS.budget_line, {"dead": now - (PATIENCE + 1) * MICROS})
+        await budget.acquire()
+        assert clock.waits.empty()
+
+    async def test_a_server_whose_clock_was_set_back_is_not_waited_for(self, redis: Redis) -> None:
+        clock = HeardClock()
+        budget = shared(redis, clock, limit=2)
+        later = await server_time(redis) + 3600 * MICROS
+        await redis.zadd(KEYS.budget, {"a": later, "b": later + 1})
+        await redis.zadd(KEYS.budget_line, {"c": later})
+        waiting = asyncio.create_task(budget.acquire())
+        assert 0 < await clock.waits.get() <= WINDOW
+        waiting.cancel()
+
+
+class TestPause:
+    async def test_it_holds_for_everybody_those_who_wait_already_included(self, redis: Redis) -> None:
+        one, other = (shared(redis, limit=1, window=0.1) for _ in range(2))
+        await one.acquire()
+        starts: Starts = {}
+        async with asyncio.TaskGroup() as group:
+            group.create_task(spend(other, redis, 1, starts))
+            group.create_task(spend(one, redis, 1, starts))
+            while await redis.zcard(KEYS.budget_line) < 2:
+                await asyncio.sleep(0)
+            await note(redis, before := Starts())
+            paused_at = await server_time(redis)
+            await one.pause_until(SystemClock().monotonic() + 0.3)
+        later = [at for name, at in starts.items() if name not in before]
+        assert len(later) == 2
+        assert min(later) >= paused_at + 0.3 * MICROS
+        assert_within(starts, 1, 0.1)
+
+    async def test_the_longest_holds(self, redis: Redis) -> None:
+        budgets = [shared(redis, FakeClock()) for _ in range(3)]
+        for budget, seconds in zip(budgets, (10, 60, 1), strict=True):
+            await budget.pause_until(float(seconds))
+        assert 59_000 < await redis.pttl(KEYS.budget_pause) <= 60_001
+        assert [await budget.remaining() for budget in (*budgets, shared(redis))] == [0, 0, 0, 0]
+
+    async def test_one_that_is_over_or_absurd(self, redis: Redis) -> None:
+        clock = HeardClock()
+        clock.move(5.0)
+        budget = shared(redis, clock)
+        await budget.pause_until(4.0)
+        assert await redis.exists(KEYS.budget_pause) == 0
+        await budget.acquire()
+        assert clock.waits.empty()
+        await budget.pause_until(999_999_999.0)
+        assert await redis.pttl(KEYS.budget_pause) <= LONGEST_PAUSE * 1000 + 1
+        waiting = asyncio.create_task(budget.acquire())
+        assert await clock.waits.get() == LONGEST_PAUSE
+        waiting.cancel()
+
+    async def test_another_process_waits_it_out_and_then_starts_at_once(self, redis: Redis) -> None:
+        clock = HeardClock()
+        other = shared(redis, clock)
+        await shared(redis, FakeClock()).pause_until(20.0)
+        waiting = asyncio.create_task(other.acquire())
+        wait = await clock.waits.get()
+        assert 19 < wait <= 20.01
+        await redis.delete(KEYS.budget_pause)  # it is over
+        await clock.advance(wait)
+        await waiting
+        assert clock.waits.empty()
+
+
+class TestStore:
+    @asynccontextmanager
+    async def nowhere(self) -> AsyncIterator[Redis]:
+        client = Redis.from_url("unix:///nowhere/at/all", retry=Retry(NoBackoff(), 0))
+        yield client
+        await client.aclose()
+
+    async def test_without_it_nothing_starts_and_that_is_said(self) -> None:
+        async with self.nowhere() as client:
+            budget = shared(client, FakeClock())
+            for asking in (budget.acquire(), budget.pause_until(10.0), budget.remaining()):
+                with pytest.raises(StoreUnavailable):
+                    await asking
+
+    async def test_a_pause_that_it_was_not_told_of_is_kept_all_the_same(self) -> None:
+        clock = HeardClock()
+        async with self.nowhere() as client:
+            budget = shared(client, clock)
+            with pytest.raises(StoreUnavailable):
+                await budget.pause_until(60.0)
+            waiting = asyncio.create_task(budget.acquire())
+            assert await clock.waits.get() == 60.0
+            waiting.cancel()
+            with suppress(asyncio.CancelledError):
+                await waiting
+
+    async def test_what_remains_counts_down_and_recovers(self, redis: Redis) -> None:
+        budget = shared(redis, limit=3, window=60)
+        left = [await budget.remaining()]
+        for _ in range(3):
+            await budget.acquire()
+            left.append(await budget.remaining())
+        assert left == [3, 2, 1, 0]
+        old = await server_time(redis) - 61 * MICROS
+        await redis.zadd(KEYS.budget, {each: old for each in await redis.zrange(KEYS.budget, 0, 1)})
+        assert await budget.remaining() == 2
+
+    async def test_it_keeps_nothing_for_ever(self, redis: Redis, redis_url: str) -> None:
+        clock = HeardClock()
+        budget = shared(redis, clock, limit=1, window=30)
+        await budget.acquire()
+        waiting = asyncio.create_task(budget.acquire())
+        wait = await clock.waits.get()
+        waiting.cancel()
+        await budget.pause_until(10.0)
+        with sync_redis.Redis.from_url(redis_url) as client:
+            lasting = {key: client.pttl(key) for key in client.scan_iter()}
+        assert set(lasting) == {KEYS.budget.encode(), KEYS.budget_line.encode(), KEYS.budget_pause.encode()}
+        assert 0 < lasting[KEYS.budget.encode()] <= 30_001
+        assert wait * 1000 < lasting[KEYS.budget_line.encode()] + 1000 <= (30 + PATIENCE) * 1000 + 1000
+        assert 0 < lasting[KEYS.budget_pause.encode()] <= 10_001
