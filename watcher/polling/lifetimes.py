@@ -34,6 +34,10 @@ LATE: Final = 0.005
 LATE_MEAN: Final = 60.0
 
 
+SCARCE: Final = 1e-6
+"""Share alive below which differences of sums say nothing any more; what still lives then is taken for late."""
+
+
 class Histogram(msgspec.Struct, frozen=True):
     """Decayed counts of ended tasks, a number for each bin of ``EDGES``."""
 
@@ -58,14 +62,14 @@ class Histogram(msgspec.Struct, frozen=True):
         return cls(counts) if len(counts) == len(EDGES) else None
 
     def add(self, lifetimes: Iterable[float]) -> Histogram:
-        """With more ended tasks, given their lifetimes in seconds."""
+        """With more ended tasks, given their lifetimes in seconds, the oldest first."""
         fresh = [bisect_right(EDGES, max(0.0, lifetime)) - 1 for lifetime in lifetimes]
         if not fresh:
             return self
         kept = 0.5 ** (len(fresh) / HALF_LIFE)
         counts = [count * kept for count in self.counts]
-        for place in fresh:
-            counts[place] += 1.0
+        for later, place in enumerate(reversed(fresh)):
+            counts[place] += 0.5 ** (later / HALF_LIFE)
         return Histogram(tuple(counts))
 
 
@@ -118,6 +122,9 @@ class Survival:
         ``C(a, d) = integral over s from 0 to d of (1 - S(a + s) / S(a))``: how long it has been ended unseen.
         """
         alive, before = self.at(seen_at)
+        if alive < SCARCE:
+            wait = age - seen_at
+            return wait - LATE_MEAN * (1 - exp(-wait / LATE_MEAN))
         _, after = self.at(age)
         return (age - seen_at) - (after - before) / alive
 

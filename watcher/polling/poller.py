@@ -18,7 +18,7 @@ from watcher.polling.pacer import Pacer
 from watcher.polling.reader import Reader, TaskSource
 from watcher.polling.recorder import ConflictError, Publication, Recorder
 from watcher.polling.scanner import Cycle, PollPolicy, Scanner
-from watcher.polling.schedule import Schedule
+from watcher.polling.schedule import Schedule, keep_learning
 from watcher.state.store import Store
 
 PATIENCE: Final = 30.0
@@ -180,6 +180,8 @@ class ShardPoller:
         """Poll until cancelled, or until one scope's poller raises: the lease or the store is gone."""
         try:
             async with asyncio.TaskGroup() as group:
+                learning = keep_learning(self._tools.schedule, self._tools.store, nonce, self._tools.clock)
+                group.create_task(learning, name="schedule")
                 while True:
                     pause = await self._refresh(group, nonce)
                     await self._tools.clock.sleep(pause)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Final, Protocol
 
 import structlog
@@ -30,7 +30,7 @@ class LifetimeStore(Protocol):
         """Histograms by document type, as they were saved."""
         ...
 
-    async def save_lifetimes(self, histograms: dict[str, bytes], nonce: str) -> None:
+    async def save_lifetimes(self, histograms: Mapping[str, bytes], nonce: str) -> None:
         """Keep histograms, if the lease is still held under ``nonce``."""
         ...
 
@@ -49,11 +49,6 @@ class Schedule:
         self._fresh: dict[str, list[float]] = {}
         self._survivals = {ANY: Survival.of(Histogram())}
         self._price = self._price_of(self._survivals[ANY])
-
-    @property
-    def extra_looks(self) -> bool:
-        """Whether looks beyond the interval are wanted at all."""
-        return self._target < self._interval / 2
 
     def survival_of(self, document_type: str | None) -> Survival:
         """How long tasks of a type live; of any type while too few of it have ended."""
@@ -90,7 +85,7 @@ class Schedule:
         """What was learned, by document type."""
         return {name: histogram.encode() for name, histogram in self._histograms.items()}
 
-    def restore(self, saved: dict[str, bytes]) -> None:
+    def restore(self, saved: Mapping[str, bytes]) -> None:
         """Go on from what was saved. What cannot be read is learned anew."""
         for name, record in saved.items():
             histogram = Histogram.decode(record)

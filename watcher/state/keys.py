@@ -8,6 +8,7 @@
 | ``{ns}:inflight:<scope>`` | sorted set | task id → created_at of what has not ended |
 | ``{ns}:tasks:<scope>:<bucket>`` | hash | task id → record, for the tasks created in one hour |
 | ``{ns}:buckets:<scope>`` | sorted set | the buckets there are, by their hour |
+| ``{ns}:lifetimes`` | hash | document type → histogram of how long its tasks took |
 | ``{ns}:events`` | stream | the events |
 | ``{ns}:hinted`` | string | the id of the last hint that was taken in |
 | ``{ns}:cursor:<group>`` | string | the id up to which a consumer group has acknowledged everything |
@@ -59,6 +60,11 @@ class Keys:
     def scopes(self) -> str:
         """Key of the set of scopes."""
         return f"{self.tag}:scopes"
+
+    @property
+    def lifetimes(self) -> str:
+        """Key of what was learned of how long tasks take."""
+        return f"{self.tag}:lifetimes"
 
     @property
     def events(self) -> str:

@@ -71,6 +71,7 @@ class Store:
         self.keys = keys
         self._commit = redis.register_script(script(__package__, "commit"))
         self._forget = redis.register_script(script(__package__, "forget"))
+        self._keep = redis.register_script(script(__package__, "keep"))
 
     async def load(self, scope: Scope) -> ScopeState:
         """The scope's progress and what is in flight; an empty state for one never watched."""
@@ -181,6 +182,19 @@ class Store:
                     return forgotten
                 forgotten += gone
                 kept += len(buckets) - gone
+
+    async def load_lifetimes(self) -> dict[str, bytes]:
+        """What was learned of how long tasks take, by document type, as it was saved."""
+        with store_errors():
+            fields = await self._redis.hgetall(self.keys.lifetimes)
+        return {_text(name): value for name, value in fields.items() if isinstance(value, bytes)}
+
+    async def save_lifetimes(self, histograms: Mapping[str, bytes], nonce: str) -> None:
+        """Keep what was learned; nothing is kept when the lease is another's."""
+        if histograms:
+            args: list[str | bytes] = [nonce, *chain.from_iterable(histograms.items())]
+            with store_errors():
+                await self._keep(keys=[self.keys.lease, self.keys.lifetimes], args=args)
 
     async def reset(self, scope: Scope) -> None:
         """Forget everything about a scope: the next run is a first run for it. Its events stay."""
