@@ -51,7 +51,15 @@ class Metrics:
         self.rate_budget_remaining = gauge(
             "rate_budget_remaining", "Requests that the budget would allow at this moment"
         )
-        self.hints = counter("hints_total", "Hints by who gave them and what became of them", "source", "outcome")
+        self.reconciled_rows = counter(
+            "reconciled_rows_total", "Rows read again at random and compared with what the store knows"
+        )
+        self.reconcile_mismatches = counter(
+            "reconcile_mismatches_total", "Ended tasks of which the store should have known and did not: 0"
+        )
+        self.hints = counter(
+            "hints_total", "Hints by who gave them and what became of them", "source", "outcome"
+        )
         self.hint_recall = gauge(
             "hint_recall", "Share of the tasks that ended lately which had been hinted; 0 before any has"
         )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import io
 import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -44,7 +45,7 @@ class Listener:
 
     async def post(self, path: str, body: bytes, **headers: str) -> tuple[int, dict[str, Any]]:
         given = {**JSON, **{name.replace("_", "-"): value for name, value in headers.items()}}
-        async with self.session.post(self.url + path, data=body, headers=given) as response:
+        async with self.session.post(self.url + path, data=io.BytesIO(body), headers=given) as response:
             assert response.content_type == "application/json"
             return response.status, await response.json()
 
@@ -131,7 +132,7 @@ class TestHints:
             (b"{}", "missing required field `task_ids`"),
             (b'{"task_ids": "\xff"}', "the body does not fit"),
             (body(), "length >= 1"),
-            (body(7), "Expected `str`, got `int` - at `$.task_ids[...]`"),
+            (body(7), "Expected `str`, got `int` - at `$.task_ids[0]`"),
             (body(TASK, "secret-like"), "task_id is not a UUID (at task_ids[1])"),
             (body(TASK, entity_id="secret-like"), "entity_id is not a UUID"),
             (body(TASK, entity_id=7), "at `$.entity_id`"),

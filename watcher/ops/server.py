@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Sequence
+from typing import Final
 
 import structlog
 from aiohttp import web
@@ -12,6 +13,9 @@ from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
 from watcher import __version__
 from watcher.errors import ConfigurationError
 from watcher.ops.access import errors_as_json
+
+LINGERING: Final = 1.0
+"""Seconds for which what is left of a refused body is read, so that its sender sees the answer; a stop waits for it."""
 
 log = structlog.get_logger()
 
@@ -55,7 +59,7 @@ class OpsServer:
                 *self._routes,
             ]
         )
-        self._runner = web.AppRunner(app, access_log=None)
+        self._runner = web.AppRunner(app, access_log=None, lingering_time=LINGERING)
         await self._runner.setup()
         site = web.TCPSite(self._runner, host, port)
         try:

@@ -21,8 +21,20 @@ LATER: Final = 0.005
 """Share of rows that may be later than the overlap: the ladder finds those."""
 MEMORY: Final = 5_000.0
 """Rows after which an old one's lateness counts for a third."""
+FREE_ROWS: Final = 8
+"""Rows that a window may read again without anybody minding: a tenth of a page."""
+LONGEST_FREE: Final = 600.0
+"""Seconds that a window reaches back at most on that account."""
 MOST_CREDIT: Final = 30.0
 """Requests that may be saved up for second looks, so that a busy hour does not end in a burst."""
+
+
+def free_overlap(arrival_rate: float) -> int:
+    """How far back a window may always reach, in microseconds, since next to nothing was created there.
+
+    Where little arrives this spares the youngest levels of the ladder, and finds late rows at once.
+    """
+    return round(min(LONGEST_FREE, FREE_ROWS / max(arrival_rate, 1e-9)) * SECOND)
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,6 +20,8 @@ SAMPLE: Final = 500
 """Tasks looked at one by one to find the moment of the next look; of more, every so-and-so-many-th."""
 STEPS: Final = 10
 """Halvings of the wait: a thousandth of the interval."""
+FEW: Final = 0.57
+"""Part of the target that is aimed at while few are in flight."""
 LOOKS: Final = 40
 """Looks at one task after which its expected share of the delay no longer matters."""
 
@@ -92,14 +94,14 @@ def expected(survival: Survival, *, interval: float, price: float) -> tuple[floa
 def price_of_few(target: float, *, survival: Survival, interval: float) -> float:
     """The price in task-seconds at which a task that is alone in flight is seen ``target`` seconds late or less.
 
-    Half the target is aimed at: with so few in flight the looks cost next to nothing beside the interval's own,
+    Less than the target is aimed at: with so few in flight the looks cost next to nothing beside the interval's own,
     and the survival is only an estimate.
     """
     low, high = 0.0, interval
     for _ in range(16):
         middle = (low + high) / 2
         delay, _ = expected(survival, interval=interval, price=middle)
-        low, high = (middle, high) if delay < target / 2 else (low, middle)
+        low, high = (middle, high) if delay < FEW * target else (low, middle)
     return high
 
 

@@ -13,9 +13,11 @@ from watcher.clock import Clock
 from watcher.metrics import Metrics
 from watcher.model import SECOND, Micros, Scope
 from watcher.monite.errors import MoniteError, RateLimited, ScopeRejected, Unavailable
+from watcher.polling.backfiller import Backfiller, Means
 from watcher.polling.board import Board, ScopeReport
 from watcher.polling.pacer import Pacer
 from watcher.polling.reader import Reader, TaskSource
+from watcher.polling.reconciler import Reconciler
 from watcher.polling.recorder import ConflictError, Publication, Recorder
 from watcher.polling.scanner import Cycle, PollPolicy, Scanner
 from watcher.polling.schedule import Schedule, keep_learning
@@ -182,6 +184,7 @@ class ShardPoller:
             async with asyncio.TaskGroup() as group:
                 learning = keep_learning(self._tools.schedule, self._tools.store, nonce, self._tools.clock)
                 group.create_task(learning, name="schedule")
+                self._start_beside(group, nonce)
                 while True:
                     pause = await self._refresh(group, nonce)
                     await self._tools.clock.sleep(pause)
@@ -190,6 +193,21 @@ class ShardPoller:
                 self._tools.pacer.leave(scope)
             self._running.clear()
             self._board.reports.clear()
+
+    def _start_beside(self, group: asyncio.TaskGroup, nonce: str) -> None:
+        """Start what a shard does beside its scopes' cycles: backfills, and the check on ourselves."""
+        tools = self._tools
+        means = Means(
+            source=tools.source,
+            store=tools.store,
+            policy=tools.policy,
+            publication=tools.publication,
+            clock=tools.clock,
+            metrics=tools.metrics,
+            jitter=tools.jitter,
+        )
+        group.create_task(Backfiller(nonce, means).run(), name="backfill")
+        group.create_task(Reconciler(nonce, means, self._board).run(), name="reconcile")
 
     async def _refresh(self, group: asyncio.TaskGroup, nonce: str) -> float:
         """Start what is new, end what is gone; the seconds until the next look."""

@@ -56,6 +56,13 @@ class Recorded:
         )
 
 
+Judge = Callable[[Task, Known | None], Decision | None]
+"""What a row means beside what is known of its task; None: it is to be left alone."""
+
+Moved = Callable[[int], tuple[bytes, bytes]]
+"""A backfill's progress as it was and, with so many events, as it is to be."""
+
+
 @dataclass(frozen=True, slots=True)
 class _Decided:
     """One task's decision beside what was known of it."""
@@ -94,6 +101,24 @@ class Recorder:
         self, tasks: Iterable[Task], rules: Rules, now: Micros, before: ScopeState, after: ScopeState
     ) -> Recorded:
         """Write a page and, in the same step, the scope's progress from ``before`` to ``after``."""
+
+        def decide_row(task: Task, known: Known | None) -> Decision:
+            return decide(task, known, rules, now)
+
+        return await self.record_as(tasks, decide_row, before, after)
+
+    async def record_as(
+        self,
+        tasks: Iterable[Task],
+        decide_row: Judge,
+        before: ScopeState,
+        after: ScopeState,
+        backfill: Moved | None = None,
+    ) -> Recorded:
+        """Write rows by a decision of the caller's; a backfill's progress moves in the same step.
+
+        Backfilled tasks ended long ago, which says nothing of how soon the watcher sees an end.
+        """
         newest: dict[TaskId, Task] = {}
         for task in tasks:
             if task.id not in newest or newest[task.id].updated_at <= task.updated_at:
@@ -101,13 +126,19 @@ class Recorder:
         excluded = {task.id for task in newest.values() if self._publication.excludes(task)}
         watched = {task.id: task for task in newest.values() if task.id not in excluded}
 
-        def decide_row(task_id: TaskId, known: Known | None) -> Decision:
-            return decide(watched[task_id], known, rules, now)
+        def decide_id(task_id: TaskId, known: Known | None) -> Decision | None:
+            return decide_row(watched[task_id], known)
 
         created = {task.id: task.created_at for task in watched.values()}
         types = {task.id: task.document_type for task in watched.values()}
         return await self._write(
-            created, decide_row, before, after, types, drop=excluded & before.in_flight.keys()
+            created,
+            decide_id,
+            before,
+            after,
+            types,
+            drop=excluded & before.in_flight.keys(),
+            backfill=backfill,
         )
 
     async def record_vanished(
@@ -123,17 +154,19 @@ class Recorder:
     async def _write(
         self,
         created: Mapping[TaskId, Micros],
-        decision_of: Callable[[TaskId, Known | None], Decision],
+        decision_of: Callable[[TaskId, Known | None], Decision | None],
         before: ScopeState,
         after: ScopeState,
         types: Mapping[TaskId, str | None],
         drop: Iterable[TaskId] = (),
+        backfill: Moved | None = None,
     ) -> Recorded:
         for _ in range(ATTEMPTS):
             known = await self._store.known(self._scope, created)
             decided = [
-                _Decided(task_id, created_at, known.get(task_id), decision_of(task_id, known.get(task_id)))
+                _Decided(task_id, created_at, known.get(task_id), decision)
                 for task_id, created_at in created.items()
+                if (decision := decision_of(task_id, known.get(task_id))) is not None
             ]
             entries = self._entries(decided)
             flight = {**_flight(decided, before), **dict.fromkeys(drop)}
@@ -142,10 +175,11 @@ class Recorder:
                 for each in decided
                 if each.decision.known != each.before
             ]
-            commit = Commit(self._scope, changes, flight, entries, before, after)
+            progress = None if backfill is None else backfill(len(entries))
+            commit = Commit(self._scope, changes, flight, entries, before, after, progress)
             match await self._store.commit(commit, self._nonce):
                 case Outcome.APPLIED:
-                    self._measure(decided)
+                    self._measure(decided, soon=backfill is None)
                     return _summary(decided, types, len(entries))
                 case Outcome.FENCED:
                     raise LeaseLostError
@@ -170,12 +204,12 @@ class Recorder:
             for transition in each.decision.transitions
         ]
 
-    def _measure(self, decided: Sequence[_Decided]) -> None:
+    def _measure(self, decided: Sequence[_Decided], *, soon: bool) -> None:
         now = from_seconds(self._clock.time())
         for each in decided:
             for transition in each.decision.transitions:
                 self._metrics.events_published.labels(type=transition.type).inc()
-                if transition.kind in TERMINAL:
+                if soon and transition.kind in TERMINAL:
                     delay = (now - transition.task.updated_at) / SECOND
                     self._metrics.detection_delay.observe(max(0.0, delay))
 

@@ -12,7 +12,7 @@ from watcher.monite.errors import InvalidPage, MoniteError, PageTokenRejected
 from watcher.monite.query import TaskQuery
 from watcher.polling import ladder
 from watcher.polling.diff import Rules
-from watcher.polling.learned import CAUTIOUS, OVERLAPS, Arrivals, Lateness, Thrift
+from watcher.polling.learned import CAUTIOUS, OVERLAPS, Arrivals, Lateness, Thrift, free_overlap
 from watcher.polling.memory import Memory
 from watcher.polling.pacer import Pacer
 from watcher.polling.planner import (
@@ -185,7 +185,7 @@ class Scanner:
             arrival_rate=rate,
             price=self._schedule.price(rate),
             allowed=max(1, int(self._credit)),
-            overlap=self._lateness.overlap,
+            overlap=max(self._lateness.overlap, free_overlap(rate)),
             width=self._width,
             past=max(1.0, pace * seconds * HISTORY),
             second_looks=self._thrift.credit,

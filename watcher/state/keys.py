@@ -4,7 +4,8 @@
 |---|---|---|
 | ``{ns}:lease`` | string | the holder's nonce; expires with the lease |
 | ``{ns}:scopes`` | set | keys of the scopes that were ever watched |
-| ``{ns}:scope:<scope>`` | hash | ``start``: first-run rule, ``coverage``: intervals read, ``adopted`` |
+| ``{ns}:scope:<scope>`` | hash | ``start``: first-run rule, ``coverage``: intervals read, ``adopted``, … |
+| ``{ns}:backfill`` | hash | what a backfill is to read, and how far it has come |
 | ``{ns}:inflight:<scope>`` | sorted set | task id → created_at of what has not ended |
 | ``{ns}:tasks:<scope>:<bucket>`` | hash | task id → record, for the tasks created in one hour |
 | ``{ns}:buckets:<scope>`` | sorted set | the buckets there are, by their hour |
@@ -60,6 +61,11 @@ class Keys:
     def scopes(self) -> str:
         """Key of the set of scopes."""
         return f"{self.tag}:scopes"
+
+    @property
+    def backfill(self) -> str:
+        """Key of the backfill that was asked for."""
+        return f"{self.tag}:backfill"
 
     @property
     def lifetimes(self) -> str:
