@@ -91,7 +91,7 @@ class App:
             shards = self._settings.redis.shards
             keys = [Keys(self._settings.redis.namespace, number, shards) for number in range(shards)]
             redis = await self._open_store(stack, keys)
-            budget = self._budget(redis, keys[0])
+            budget = budget_of(self._settings, redis, self._clock)
             client = await stack.enter_async_context(
                 open_api(self._settings.monite, budget, self._clock, self._metrics)
             )
@@ -122,11 +122,6 @@ class App:
         await break_leases(redis, keys)
         return redis
 
-    def _budget(self, redis: Redis, keys: Keys) -> SharedBudget:
-        """One for all shards: its keys are the same for each of them."""
-        window = Window.of_rate(self._settings.monite.requests_per_second)
-        return SharedBudget(redis, keys, self._clock, limit=window.limit, window_seconds=window.length)
-
     async def _serve(
         self, stack: AsyncExitStack, redis: Redis, shards: list[_Shard], budget: SharedBudget
     ) -> None:
@@ -150,20 +145,8 @@ class App:
         tools = Tools(
             source=client,
             store=Store(redis, keys),
-            policy=PollPolicy(
-                start=settings.poll.start,
-                kinds=kinds_of(frozenset(settings.events.types)),
-                interval=settings.poll.interval,
-                horizon=settings.poll.horizon,
-                stalled_after=settings.poll.stalled_after,
-                target_delay=settings.poll.target_delay,
-            ),
-            publication=Publication(
-                namespace=settings.redis.namespace,
-                source=f"{settings.monite.base_url}/ocr_tasks",
-                recognized_data=settings.events.recognized_data,
-                document_types=frozenset(settings.monite.document_types),
-            ),
+            policy=policy_of(settings),
+            publication=publication_of(settings),
             clock=self._clock,
             metrics=self._metrics,
             jitter=random.random,
@@ -224,6 +207,35 @@ class App:
     def _keep(self, stack: AsyncExitStack, name: str, work: Callable[[], Awaitable[None]]) -> None:
         task = asyncio.create_task(self._supervisor.keep(name, work), name=name)
         stack.push_async_callback(_cancelled, task)
+
+
+def policy_of(settings: Settings) -> PollPolicy:
+    """How to poll."""
+    return PollPolicy(
+        start=settings.poll.start,
+        kinds=kinds_of(frozenset(settings.events.types)),
+        interval=settings.poll.interval,
+        horizon=settings.poll.horizon,
+        stalled_after=settings.poll.stalled_after,
+        target_delay=settings.poll.target_delay,
+    )
+
+
+def publication_of(settings: Settings) -> Publication:
+    """How events look."""
+    return Publication(
+        namespace=settings.redis.namespace,
+        source=f"{settings.monite.base_url}/ocr_tasks",
+        recognized_data=settings.events.recognized_data,
+        document_types=frozenset(settings.monite.document_types),
+    )
+
+
+def budget_of(settings: Settings, redis: Redis, clock: Clock) -> SharedBudget:
+    """The request budget that everything with these settings shares; its keys are the same for all shards."""
+    window = Window.of_rate(settings.monite.requests_per_second)
+    keys = Keys(settings.redis.namespace, 0, settings.redis.shards)
+    return SharedBudget(redis, keys, clock, limit=window.limit, window_seconds=window.length)
 
 
 async def _keep_running(server: EmbeddedServer) -> None:

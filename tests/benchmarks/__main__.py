@@ -20,7 +20,7 @@ from tests.benchmarks.machine import Cores
 from tests.benchmarks.report import Report, show
 from watcher.cli.common import event_loop
 
-_WIDTH: Final = 140
+_WIDTH: Final = 150
 """Columns where there is no terminal that would say: no table needs more."""
 
 

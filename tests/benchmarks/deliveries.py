@@ -14,6 +14,7 @@ from typing import Final
 
 import aiohttp
 import httpx
+from prometheus_client import Counter
 from redis.asyncio import Redis
 from standardwebhooks import Webhook
 
@@ -31,14 +32,15 @@ from watcher.metrics import Metrics
 from watcher.model import Event
 from watcher.settings import Endpoint
 from watcher.state.keys import Keys
+from watcher.webhooks.outcome import Reason
 from watcher.webhooks.service import Webhooks
 
 TARGET: Final = 0.6
 """Least share of the bare aiohttp loop's deliveries a second, and of its economy with CPU."""
 
 _SECRET: Final = "whsec_" + "QmVuY2htYXJr" * 3
-_PATIENCE_SECONDS: Final = 120.0
-_GLANCE_SECONDS: Final = 0.02
+_PATIENCE_SECONDS: Final = 60.0
+_GLANCE_SECONDS: Final = 0.01
 """Between two looks at whether everything has arrived; far below what a measurement takes."""
 _TOOL: Final = "load tool"
 _FILLED_AT_ONCE: Final = 1000
@@ -58,7 +60,7 @@ class Size:
     concurrency: tuple[int, ...]
 
 
-FULL: Final = Size(deliveries=8000, httpx=200, rounds=5, tool_seconds=1, concurrency=(8, 32))
+FULL: Final = Size(deliveries=6000, httpx=200, rounds=5, tool_seconds=1, concurrency=(8, 32))
 QUICK: Final = Size(deliveries=2500, httpx=100, rounds=3, tool_seconds=1, concurrency=(8, 32))
 
 
@@ -185,11 +187,12 @@ async def _daemon(stage: _Stage, concurrency: int) -> Sample:
         jitter=random.random,
         consumer="bench",
     )
+    successes = metrics.delivery_attempts.labels(endpoint.name, Reason.SUCCESS)
     had, spent = await stage.receiver.posts(), await cpu_seconds(redis)
     with Stopwatch() as watch:
         running = asyncio.create_task(webhooks.run())
         async with asyncio.timeout(_PATIENCE_SECONDS):
-            while _delivered(metrics) < len(stage.events) and not running.done():
+            while _delivered(successes) < len(stage.events) and not running.done():
                 await asyncio.wait({running}, timeout=_GLANCE_SECONDS)
         await webhooks.stop(grace_seconds=_PATIENCE_SECONDS)
         await running
@@ -214,9 +217,10 @@ async def _fill(redis: Redis, keys: Keys, some: Sequence[Event]) -> None:
             await pipe.execute()
 
 
-def _delivered(metrics: Metrics) -> float:
-    labels = {"endpoint": "bench", "outcome": "success"}
-    return metrics.registry.get_sample_value("watcher_delivery_attempts_total", labels) or 0.0
+def _delivered(successes: Counter) -> float:
+    """What the daemon's own counter says."""
+    (metric,) = successes.collect()
+    return next(sample.value for sample in metric.samples if sample.name.endswith("_total"))
 
 
 async def _bare_aiohttp(stage: _Stage, concurrency: int) -> Sample:

@@ -86,11 +86,11 @@ async def _measure(redis: Redis, tasks: Sequence[SimulatedTask]) -> tuple[float,
         in_flight = await _settled(redis)
         await _record(recorder, tasks, finished, tracked=True)
         published = await _settled(redis)
-        events = await redis.xlen(keys.events)
+        left = await redis.xlen(keys.events), await redis.zcard(keys.in_flight(SCOPE))
         await redis.delete(keys.events)
         ended = await _settled(redis)
-    if events != len(tasks):
-        raise RuntimeError(f"{len(tasks)} tasks have ended and {events} events are on the stream")
+    if left != (len(tasks), 0):
+        raise RuntimeError(f"of {len(tasks)} ended tasks {left} are (on the stream, in flight)")
     return (in_flight - empty) / len(tasks), (ended - empty) / len(tasks), (published - ended) / len(tasks)
 
 

@@ -42,7 +42,7 @@ class Size:
     rounds: int
 
 
-FULL: Final = Size(pages=60, rounds=5)
+FULL: Final = Size(pages=50, rounds=5)
 QUICK: Final = Size(pages=30, rounds=3)
 
 

@@ -54,12 +54,19 @@ class Report:
 def show(report: Report, console: Console) -> None:
     """Print a report."""
     table = Table(
-        title=report.title, title_justify="left", title_style="bold", box=box.SIMPLE_HEAD, pad_edge=False
+        title=report.title,
+        title_justify="left",
+        title_style="bold",
+        box=box.SIMPLE_HEAD,
+        pad_edge=False,
+        padding=(0, 1),
     )
     for number, column in enumerate(report.columns):
         longest = max((len(column.write(row[number])) for row in report.rows), default=0)
         # Only a heading may be broken.
-        table.add_column(column.name, justify="right" if number else "left", min_width=longest)
+        table.add_column(
+            column.name, justify="right" if number else "left", min_width=longest, overflow="fold"
+        )
     for row in report.rows:
         table.add_row(*(column.write(cell) for column, cell in zip(report.columns, row, strict=True)))
     console.print(table)

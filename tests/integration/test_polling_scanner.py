@@ -339,6 +339,23 @@ class TestAsking:
         assert cycle.requests == 3
         assert cycle.in_flight == 150
 
+    async def test_what_ends_in_several_batches_is_counted_whole(self, daemon: Daemon, api: Api) -> None:
+        await daemon.cycle()
+        api.add(*[life(f"t{number}", T0 + 1, (T0 + 902, "success")) for number in range(350)])
+        await daemon.cycles(3, every=300)
+        cycle = await daemon.cycle(5)
+        assert cycle.recorded.ended == cycle.recorded.events == 350
+
+    async def test_an_answer_by_id_may_have_several_pages(self, daemon: Daemon, api: Api) -> None:
+        await daemon.cycle()
+        api.page_size = 2
+        api.add(*[life(f"t{number}", T0 + 1, (T0 + 1500, "success")) for number in range(5)])
+        await daemon.cycles(3, every=300)
+        await daemon.cycles(8)
+        assert {kind for _, kind in await daemon.told()} == {"stalled"}
+        await daemon.cycles(2, every=300)
+        assert sum(kind == "success" for _, kind in await daemon.told()) == 5
+
     async def test_all_pages_of_a_window_are_read(self, daemon: Daemon, api: Api) -> None:
         api.page_size = 2
         await daemon.cycle()

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from redis.asyncio import Redis
+from structlog.testing import capture_logs
 
 from tests.integration.conftest import Server
 from tests.unit.polling.api import Api, Asked, Life, invalid, life, rate_limited, unavailable
@@ -134,7 +135,7 @@ async def lived(redis: Redis, world: World) -> Daemon:
     store = Witness(redis, api, world.commits)
     daemon = Daemon(redis, api, clock, policy(world.mode, horizon=HORIZON), store=store)
     away = world.away
-    for until, interval in ((T0 + BUSY, 5.0), (T0 + BUSY + QUIET, PAUSE)):
+    for until, interval in ((T0 + BUSY, 5.0), (T0 + BUSY + world.away + QUIET, PAUSE)):
         daemon.policy = policy(world.mode, horizon=HORIZON, interval=interval)
         while clock.time() < until:
             await daemon.begin()
@@ -162,7 +163,8 @@ def judge(task: Life, told: list[EventData], start: Start) -> None:
     if last_status not in TERMINAL or task.created_at < start.cover_from:
         return
     if task.created_at >= start.publish_since or last_change >= start.started_at:
-        assert ends[-1:] == ends_of(task)[-1:], "the last end is told"
+        # Not by its stamp: where nobody saw it at work again in between, the same end is no news.
+        assert [status for status, _ in ends[-1:]] == [last_status], "the last end is told"
     else:
         assert ends == [], "what had ended before watching began is not told"
 
@@ -198,7 +200,8 @@ worlds = st.builds(
 async def test_every_end_is_told_once_whatever_happens(redis_server: Server, world: World) -> None:
     redis = connect(redis_server.url)
     try:
-        daemon = await lived(redis, world)
+        with capture_logs():  # thousands of lines
+            daemon = await lived(redis, world)
         state = await daemon.state()
         names = await redis.keys()
         events = await daemon.events()

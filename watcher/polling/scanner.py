@@ -266,7 +266,7 @@ class Scanner:
         self, tasks: tuple[Task, ...], now: Micros, tally: _Tally, before: ScopeState, after: ScopeState
     ) -> Recorded:
         recorded = await self._recorder.record(tasks, self._rules(before), now, before, after)
-        tally.recorded += recorded
+        tally.recorded += recorded  # not in one statement: others add to it meanwhile
         tally.seen.update(task.id for task in tasks)
         self._memory.saw(tasks, now)
         return recorded
@@ -282,13 +282,15 @@ class Scanner:
             async with free:
                 if tally.api_failing:
                     return
+                found: set[TaskId] = set()
                 try:
-                    page = await self._reader.page(TaskQuery(id_in=ids), name)
+                    async for page in self._reader.pages(TaskQuery(id_in=ids), name):
+                        await self._record(page.tasks, now, tally, state, state)
+                        found.update(task.id for task in page.tasks)
                 except MoniteError as error:
                     tally.failures.append(error)
-                    return
-                await self._record(page.tasks, now, tally, state, state)
-                tally.absent.update(set(ids) - {task.id for task in page.tasks})
+                else:
+                    tally.absent.update(set(ids) - found)
 
         try:
             async with asyncio.TaskGroup() as group:

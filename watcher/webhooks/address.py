@@ -21,8 +21,9 @@ _NEVER: Final = tuple(
     )
 )
 _NOT_PUBLIC: Final = tuple(
-    IPv6Network(network)
+    ip_network(network)
     for network in (
+        "192.88.99.0/24",  # relays to 6to4
         "::ffff:0:0/96",  # IPv4-mapped
         "64:ff9b::/96",  # NAT64
         "64:ff9b:1::/48",  # NAT64 within one network

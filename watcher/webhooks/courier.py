@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from datetime import datetime
-from functools import partial
+from functools import cache, partial
 from typing import Final, assert_never
 
 import structlog
@@ -14,7 +14,7 @@ from watcher.events.envelope import EventFormatError, from_fields, to_body
 from watcher.metrics import Metrics
 from watcher.model import Event
 from watcher.settings import Endpoint
-from watcher.webhooks.outcome import Attempt, Dead, Delivered, Outcome, Reason, Retry, decide
+from watcher.webhooks.outcome import NEVER_SENT, Attempt, Dead, Delivered, Outcome, Reason, Retry, decide
 from watcher.webhooks.queue import Claim, Died, GiveBack, Record, Retried, Settlement
 from watcher.webhooks.sender import Sender
 from watcher.webhooks.signing import signature, signing_key
@@ -44,7 +44,8 @@ class Courier:
         self._clock = clock
         self._jitter = jitter
         self._delay = metrics.delivery_delay
-        self._attempts = partial(metrics.delivery_attempts.labels, endpoint.name)
+        # Kept: finding a counter by its labels takes longer than to count.
+        self._attempts = cache(partial(metrics.delivery_attempts.labels, endpoint.name))
         self._log = structlog.get_logger().bind(endpoint=endpoint.name)
 
     @property
@@ -69,7 +70,8 @@ class Courier:
         except EventFormatError:
             attempt = Attempt(Reason.EVENT_MALFORMED)
         now = self._clock.time()
-        made = 1 if claim.record is None else claim.record.count + 1
+        earlier = 0 if claim.record is None else claim.record.count
+        made = earlier if attempt.reason in NEVER_SENT else earlier + 1
         schedule = self._endpoint.retry_schedule
         outcome = decide(attempt, made=made, schedule=schedule, now=now, jitter=self._jitter())
         self._attempts(attempt.reason).inc()

@@ -94,15 +94,17 @@ class EventGroup:
     ) -> Accepted:
         """Acknowledge entries and make deliveries of them, in one atomic step. ``now`` is in unix seconds."""
         used = sorted({position for one in routed for position in one.endpoints})
-        number = {position: str(index) for index, position in enumerate(used, start=1)}
+        number = {position: f",{index}" for index, position in enumerate(used, start=1)}
         keys = [self._keys.events, self._keys.cursor(GROUP), self._keys.endpoints]
-        arguments: list[str | int] = [GROUP, int(now * 1000), len(used)]
+        # In one argument: each by itself would cost the client more than all the rest.
+        entries = " ".join(
+            f"{one.entry_id}:{''.join([number[position] for position in one.endpoints])}" for one in routed
+        )
+        arguments: list[str | int] = [GROUP, int(now * 1000), entries]
         for position in used:
             endpoint = endpoints[position]
             keys += [self._keys.due(endpoint.name), self._keys.waiting(endpoint.name)]
             arguments += [endpoint.name, int(endpoint.retry_schedule[0] * 1000)]
-        for one in routed:
-            arguments += [one.entry_id, ",".join(number[position] for position in one.endpoints)]
         return Accepted(*await self._accept(keys=keys, args=arguments))
 
 

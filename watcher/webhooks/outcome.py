@@ -6,7 +6,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from http import HTTPStatus
-from typing import assert_never
+from typing import Final, assert_never
+
+import msgspec
 
 from watcher.webhooks.retry import next_attempt, retry_after_seconds
 
@@ -34,8 +36,11 @@ class Reason(StrEnum):
     EVENT_MALFORMED = "event_malformed"
 
 
-@dataclass(frozen=True, slots=True)
-class Attempt:
+NEVER_SENT: Final = frozenset({Reason.EVENT_GONE, Reason.EVENT_MALFORMED})
+"""Reasons for which there was no request at all."""
+
+
+class Attempt(msgspec.Struct, frozen=True):
     """One request to an endpoint.
 
     ``status`` is None where no answer came. ``retry_after`` is the header as it came. ``answer`` is the

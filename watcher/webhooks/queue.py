@@ -1,6 +1,7 @@
 """An endpoint's deliveries in the store: claimed when due, settled when done. Every step is one script.
 
-A delivery is an entry's id in ``due`` and ``waiting``; the event itself stays on the stream.
+A delivery is an entry's id in ``due`` and ``waiting``; the event itself stays on the stream. What is made anew
+for every delivery is a ``msgspec.Struct``: as frozen as a dataclass, and made in an eighth of its time.
 """
 
 from __future__ import annotations
@@ -30,8 +31,7 @@ class Record(msgspec.Struct, frozen=True):
     reason: Reason
 
 
-@dataclass(frozen=True, slots=True)
-class Claim:
+class Claim(msgspec.Struct, frozen=True):
     """A delivery that nobody else takes before ``ends`` (unix milliseconds; it is also the claim's token).
 
     ``due`` is when it was due, as the store wrote it. ``fields`` are the entry's, empty when it is no longer
@@ -74,12 +74,19 @@ class Died:
     answer: bytes
 
 
-@dataclass(frozen=True, slots=True)
-class Settlement:
+class Settlement(msgspec.Struct, frozen=True):
     """What came of a claim."""
 
     claim: Claim
     result: Delivered | Retried | Died | GiveBack
+
+
+@dataclass(frozen=True, slots=True)
+class Settled:
+    """How many settlements took effect; the others were stale, their claims having ended before."""
+
+    settled: int
+    stale: int
 
 
 class DeliveryQueue:
@@ -114,17 +121,19 @@ class DeliveryQueue:
             float(next_due) / 1000 if next_due else None,
         )
 
-    async def settle(self, settlements: Sequence[Settlement]) -> int:
-        """Write down what came of claims; returns how many were stale, their claims having ended before.
+    async def settle(self, settlements: Sequence[Settlement]) -> Settled:
+        """Write down what came of claims.
 
         Doing it twice is harmless: the second time all but the delivered are stale.
 
         Raises:
             redis.RedisError: the store is in trouble; some or all may have been written.
         """
-        arguments = [word for settlement in settlements for word in _words(settlement)]
-        results = await self._settle(keys=self._settle_keys, args=arguments)
-        return sum(result == b"stale" for result in results)
+        delivered = [one.claim.entry_id for one in settlements if isinstance(one.result, Delivered)]
+        arguments = [" ".join(delivered)]
+        for one in settlements:
+            arguments += _words(one)
+        return Settled(*await self._settle(keys=self._settle_keys, args=arguments))
 
 
 def _words(settlement: Settlement) -> Iterator[Any]:
@@ -132,7 +141,7 @@ def _words(settlement: Settlement) -> Iterator[Any]:
     claim = settlement.claim
     match settlement.result:
         case Delivered():
-            yield from ("delivered", claim.entry_id)
+            pass  # all together, in the first argument
         case Retried(at, record):
             due = int(at * 1000)
             yield from ("retry", claim.entry_id, claim.ends, due, msgspec.json.encode(record))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from functools import lru_cache
 from typing import Final
 
@@ -26,8 +25,7 @@ class _Subject(msgspec.Struct):
 _decode = msgspec.json.Decoder(_Subject).decode
 
 
-@dataclass(frozen=True, slots=True)
-class Routed:
+class Routed(msgspec.Struct, frozen=True):
     """A stream entry and the positions of the endpoints it is for, among those configured."""
 
     entry_id: str

@@ -48,7 +48,7 @@ class Sender(Protocol):
         ...
 
     async def close(self) -> None:
-        """Close every connection."""
+        """Close every connection; the next attempt opens new ones."""
         ...
 
 
@@ -78,11 +78,12 @@ class HttpSender:
         self._url = URL(endpoint.url)
         self._tls = tls_context(endpoint) if self._url.scheme == "https" else True
         self._clock = clock
-        self._resolver = LaneResolver(endpoint.name)
         self._session: aiohttp.ClientSession | None = None
+        self._resolver: LaneResolver | None = None
 
     def _open(self) -> aiohttp.ClientSession:
         endpoint = self._endpoint
+        self._resolver = LaneResolver(endpoint.name)
         self._session = aiohttp.ClientSession(
             connector=aiohttp.TCPConnector(
                 limit=endpoint.concurrency,
@@ -130,9 +131,12 @@ class HttpSender:
 
     async def close(self) -> None:
         """Close every connection."""
-        if self._session is not None:
-            await self._session.close()
-        await self._resolver.close()
+        session, resolver = self._session, self._resolver
+        self._session = self._resolver = None
+        if session is not None:
+            await session.close()
+        if resolver is not None:
+            await resolver.close()
 
 
 async def _beginning(response: aiohttp.ClientResponse) -> bytes:

@@ -51,33 +51,19 @@ class Webhooks:
         self._redis = redis
         self._keys = keys
         self._endpoints = endpoints
+        self._clock = clock
+        self._metrics = metrics
+        self._jitter = jitter
+        self._group = EventGroup(redis, keys, consumer)
+        self._take_over_after = take_over_after
         self._outage = Outage(clock)
         self._senders = [sender(endpoint, clock) for endpoint in endpoints]
-        self._lanes = [
-            Lane(
-                endpoint.name,
-                DeliveryQueue(redis, keys, endpoint.name),
-                Courier(endpoint, one, clock=clock, jitter=jitter, metrics=metrics),
-                concurrency=endpoint.concurrency,
-                rate=endpoint.rate,
-                clock=clock,
-                outage=self._outage,
-            )
-            for endpoint, one in zip(endpoints, self._senders, strict=True)
-        ]
-        self._dispatcher = Dispatcher(
-            EventGroup(redis, keys, consumer),
-            endpoints,
-            clock=clock,
-            outage=self._outage,
-            wake=lambda position: self._lanes[position].wake(),
-            take_over_after=take_over_after,
-        )
+        self._lanes: list[Lane] = []
         self._running: asyncio.Task[None] | None = None
         self._dispatching: asyncio.Task[None] | None = None
 
     async def run(self) -> None:
-        """Deliver until ``stop``, or until cancelled; either way claims are given back."""
+        """Deliver until ``stop``, or until cancelled; either way claims are given back. May be run again."""
         self._running = asyncio.create_task(self._run(), name="webhooks")
         try:
             await self._running
@@ -87,7 +73,7 @@ class Webhooks:
                 raise
             # Else it was `stop` that ended it.
         finally:
-            self._running = None
+            self._running = self._dispatching = None
 
     async def stop(self, grace_seconds: float) -> None:
         """Claim no more, and let the attempts under way end within the grace; the rest is given back.
@@ -99,22 +85,47 @@ class Webhooks:
             return
         for lane in self._lanes:
             lane.stop()
-        if self._dispatching is not None:
+        if self._dispatching is None:
+            running.cancel()  # it has not even begun
+        else:
             self._dispatching.cancel()
         await asyncio.wait({running}, timeout=grace_seconds)
         running.cancel()
         await asyncio.wait({running})
 
     async def _run(self) -> None:
+        self._lanes = [
+            self._lane(endpoint, sender)
+            for endpoint, sender in zip(self._endpoints, self._senders, strict=True)
+        ]
+        dispatcher = Dispatcher(
+            self._group,
+            self._endpoints,
+            clock=self._clock,
+            outage=self._outage,
+            wake=lambda position: self._lanes[position].wake(),
+            take_over_after=self._take_over_after,
+        )
         try:
             async with asyncio.TaskGroup() as group:
-                self._dispatching = group.create_task(self._dispatcher.run(), name="webhooks dispatch")
+                self._dispatching = group.create_task(dispatcher.run(), name="webhooks dispatch")
                 for lane, endpoint in zip(self._lanes, self._endpoints, strict=True):
                     group.create_task(lane.run(), name=f"webhooks lane {endpoint.name}")
                 group.create_task(self._tell_of_strangers(), name="webhooks strangers")
         finally:
             for sender in self._senders:
                 await sender.close()
+
+    def _lane(self, endpoint: Endpoint, sender: Sender) -> Lane:
+        return Lane(
+            endpoint.name,
+            DeliveryQueue(self._redis, self._keys, endpoint.name),
+            Courier(endpoint, sender, clock=self._clock, jitter=self._jitter, metrics=self._metrics),
+            concurrency=endpoint.concurrency,
+            rate=endpoint.rate,
+            clock=self._clock,
+            outage=self._outage,
+        )
 
     async def _tell_of_strangers(self) -> None:
         """Deliveries for an endpoint that is configured no longer keep their events on the stream: say so."""

@@ -63,5 +63,7 @@ class Settler:
 
     async def _write(self) -> None:
         batch = self._open[:_MOST]
-        await self._queue.settle(batch)
+        settled = await self._queue.settle(batch)
+        if settled.stale:
+            _log.debug("webhooks.settlements_stale", endpoint=self._endpoint, count=settled.stale)
         del self._open[: len(batch)]

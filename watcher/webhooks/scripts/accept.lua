@@ -5,42 +5,43 @@
 -- acknowledged.
 --
 -- KEYS 1 events  2 cursor  3 endpoints  then due, waiting for each endpoint named
--- ARGV 1 group  2 now (ms)  3 number of endpoints  then name, first delay (ms) for each
---      then for each entry: id, positions of its endpoints among those named (from 1, separated by commas)
+-- ARGV 1 group  2 now (ms)
+--      3 the entries, each as its id, a colon, and a comma before the position (from 1) of each of its
+--        endpoints among those that follow: `1700000000000-0:,1,3 1700000000000-1:`
+--      then name, first delay (ms) for each endpoint
 -- Returns {entries accepted, deliveries made}
 
 local events, cursor, endpoints = KEYS[1], KEYS[2], KEYS[3]
-local group, now, count = ARGV[1], tonumber(ARGV[2]), tonumber(ARGV[3])
-if not group or not now or not count or #KEYS ~= 3 + 2 * count or (#ARGV - 3 - 2 * count) % 2 ~= 0 then
+local group, now, entries = ARGV[1], tonumber(ARGV[2]), ARGV[3]
+if not group or not now or not entries or #KEYS ~= #ARGV then
   return redis.error_reply('ERR accept: keys and arguments do not fit together')
 end
+local count = (#ARGV - 3) / 2
 for i = 1, count do
   if not tonumber(ARGV[3 + 2 * i]) then
     return redis.error_reply('ERR accept: the delay of an endpoint is not a number')
   end
 end
-local first = 4 + 2 * count
-for i = first, #ARGV, 2 do
-  if not string.match(ARGV[i], '^%d+%-%d+$') then
-    return redis.error_reply('ERR accept: not a stream id: ' .. ARGV[i])
+for entry in string.gmatch(entries, '%S+') do
+  local positions = string.match(entry, '^%d+%-%d+:([,%d]*)$')
+  if not positions then
+    return redis.error_reply('ERR accept: not an entry: ' .. entry)
   end
-  for position in string.gmatch(ARGV[i + 1], '[^,]+') do
-    local number = tonumber(position)
-    if not number or number < 1 or number > count or number % 1 ~= 0 then
+  for position in string.gmatch(positions, '%d+') do
+    if tonumber(position) < 1 or tonumber(position) > count then
       return redis.error_reply('ERR accept: not the position of an endpoint: ' .. position)
     end
   end
 end
 
 local accepted, deliveries = 0, 0
-for i = first, #ARGV, 2 do
-  local id = ARGV[i]
+for ms, seq, positions in string.gmatch(entries, '(%d+)%-(%d+):(%S*)') do
+  local id = ms .. '-' .. seq
   if redis.call('XACK', events, group, id) == 1 then
     accepted = accepted + 1
-    local ms, seq = string.match(id, '^(%d+)%-(%d+)$')
     -- The sequence number as a fraction keeps the order of events of one millisecond.
     local order = math.min(tonumber(ms), now) + math.min(tonumber(seq), 4095) / 4096
-    for position in string.gmatch(ARGV[i + 1], '%d+') do
+    for position in string.gmatch(positions, '%d+') do
       local endpoint = tonumber(position)
       redis.call('SADD', endpoints, ARGV[2 + 2 * endpoint])
       redis.call('ZADD', KEYS[3 + 2 * endpoint], 'NX', ms, id)

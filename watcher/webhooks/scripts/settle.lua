@@ -5,17 +5,26 @@
 -- be somebody else's already, and what came of it here is `stale`.
 --
 -- KEYS 1 due  2 waiting  3 attempts  4 dead  5 events
--- ARGV for each outcome one of
---      'delivered', id
+-- ARGV 1 ids of what was delivered, separated by spaces
+--      then for each other outcome one of
 --      'retry', id, token, due time (ms), attempts so far
 --      'dead', id, token, reason, number of attempts, last status or '', last answer, failed at
 --      'release', id, token, due time (ms) to put back
--- Returns 'settled' or 'stale' for each
+-- Returns how many were settled, how many stale
 
 local due, waiting, attempts, dead, events = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5]
-local sizes = { delivered = 2, retry = 5, dead = 8, release = 4 }
+local sizes = { retry = 5, dead = 8, release = 4 }
 
-local at = 1
+local delivered = ARGV[1]
+if not delivered then
+  return redis.error_reply('ERR settle: nothing to settle')
+end
+for id in string.gmatch(delivered, '%S+') do
+  if not string.match(id, '^%d+%-%d+$') then
+    return redis.error_reply('ERR settle: not a stream id: ' .. id)
+  end
+end
+local at = 2
 while at <= #ARGV do
   local size = sizes[ARGV[at]]
   if not size or at + size - 1 > #ARGV then
@@ -24,10 +33,10 @@ while at <= #ARGV do
   if not string.match(ARGV[at + 1], '^%d+%-%d+$') then
     return redis.error_reply('ERR settle: not a stream id: ' .. ARGV[at + 1])
   end
-  if size > 2 and not tonumber(ARGV[at + 2]) then
+  if not tonumber(ARGV[at + 2]) then
     return redis.error_reply('ERR settle: not a token: ' .. ARGV[at + 2])
   end
-  if (ARGV[at] == 'retry' or ARGV[at] == 'release') and not tonumber(ARGV[at + 3]) then
+  if ARGV[at] ~= 'dead' and not tonumber(ARGV[at + 3]) then
     return redis.error_reply('ERR settle: not a due time: ' .. ARGV[at + 3])
   end
   at = at + size
@@ -54,17 +63,18 @@ local function bury(id, reason, count, status, answer, failed_at)
   redis.call('XADD', dead, '*', unpack(letter))
 end
 
-local results = {}
-at = 1
+local settled, stale = 0, 0
+for id in string.gmatch(delivered, '%S+') do
+  remove(id)
+  settled = settled + 1
+end
+at = 2
 while at <= #ARGV do
   local verdict, id, token = ARGV[at], ARGV[at + 1], ARGV[at + 2]
-  local held = verdict == 'delivered' or is_held(id, token)
-  if not held then
-    results[#results + 1] = 'stale'
+  if not is_held(id, token) then
+    stale = stale + 1
   else
-    if verdict == 'delivered' then
-      remove(id)
-    elseif verdict == 'retry' then
+    if verdict == 'retry' then
       redis.call('ZADD', due, 'XX', ARGV[at + 3], id)
       redis.call('HSET', attempts, id, ARGV[at + 4])
     elseif verdict == 'dead' then
@@ -73,8 +83,8 @@ while at <= #ARGV do
     else
       redis.call('ZADD', due, 'XX', ARGV[at + 3], id)
     end
-    results[#results + 1] = 'settled'
+    settled = settled + 1
   end
   at = at + sizes[verdict]
 end
-return results
+return { settled, stale }

@@ -1,0 +1,321 @@
+"""One attempt over real sockets: what every kind of endpoint makes of it."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import socket
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from typing import Any
+
+import pytest
+from pydantic import SecretStr
+
+from tests.unit.webhooks.builders import endpoint
+from tests.unit.webhooks.receiver import Answer, answer, close, drip, flood, hang, raw, receiving, reset
+from watcher import __version__
+from watcher.clock import SystemClock
+from watcher.webhooks.outcome import Attempt, Reason
+from watcher.webhooks.sender import HttpSender
+
+BODY = b'{"id":"1"}'
+SHORT = 0.2
+"""Seconds of a timeout that is meant to run out; the clock of sockets cannot be owned by a test."""
+
+
+@asynccontextmanager
+async def sending(url: str, **changes: Any) -> AsyncIterator[HttpSender]:
+    sender = HttpSender(endpoint(url=url, **changes), SystemClock())
+    try:
+        yield sender
+    finally:
+        await sender.close()
+
+
+async def attempt(url: str, **changes: Any) -> Attempt:
+    async with sending(url, **changes) as sender:
+        return await sender.send(BODY, {"webhook-id": "1"})
+
+
+async def test_what_arrives_is_a_post_with_the_endpoints_headers() -> None:
+    async with receiving() as receiver:
+        async with sending(
+            receiver.url + "/a%2Fb?key=1%202",
+            headers={"x-tenant": SecretStr("blue"), "authorization": SecretStr("Bearer t")},
+            content_type="application/cloudevents+json",
+        ) as sender:
+            result = await sender.send(BODY, {"webhook-id": "m1", "webhook-timestamp": "5"})
+        [request] = await receiver.received(1)
+    assert (result.reason, result.status) == (Reason.SUCCESS, 204)
+    assert request.line == "POST /hook/a%2Fb?key=1%202 HTTP/1.1"
+    assert request.body == BODY
+    assert request.headers == {
+        "host": f"127.0.0.1:{receiver.port}",
+        "content-type": "application/cloudevents+json",
+        "content-length": str(len(BODY)),
+        "user-agent": f"ocr-watcher/{__version__}",
+        "accept": "*/*",
+        "accept-encoding": "identity",
+        "x-tenant": "blue",
+        "authorization": "Bearer t",
+        "webhook-id": "m1",
+        "webhook-timestamp": "5",
+    }
+
+
+@pytest.mark.parametrize(
+    ("script", "reason", "status"),
+    [
+        (answer(200, b"ok"), Reason.SUCCESS, 200),
+        (answer(202), Reason.SUCCESS, 202),
+        (answer(204), Reason.SUCCESS, 204),
+        (answer(301, location="/other"), Reason.HTTP_3XX, 301),
+        (answer(400), Reason.HTTP_4XX, 400),
+        (answer(410), Reason.HTTP_410, 410),
+        (answer(503), Reason.HTTP_5XX, 503),
+        (reset, Reason.RESET, None),
+        (close, Reason.RESET, None),
+        (raw(b"SSH-2.0-OpenSSH_9.6\r\n\r\n"), Reason.PROTOCOL, None),
+        (raw(b"HTTP/1.1 200 OK\r\nbad header\r\n\r\n"), Reason.PROTOCOL, None),
+        (raw(b"HTTP/1.1 200 OK\r\nx: " + b"y" * 100_000 + b"\r\n\r\n"), Reason.PROTOCOL, None),
+        (
+            raw(b"HTTP/1.1 103 Early Hints\r\n\r\nHTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n"),
+            Reason.SUCCESS,
+            200,
+        ),
+    ],
+    ids=lambda value: value if isinstance(value, str) else None,
+)
+async def test_reasons(script: Answer, reason: Reason, status: int | None) -> None:
+    async with receiving(script) as receiver:
+        result = await attempt(receiver.url)
+    assert (result.reason, result.status) == (reason, status)
+    assert result.seconds > 0
+
+
+async def _cut_short(_reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    writer.write(b"HTTP/1.1 200 OK\r\ncontent-length: 1000\r\n\r\nhalf")
+    await writer.drain()
+    writer.close()
+
+
+async def test_half_an_answer_is_no_success() -> None:
+    async with receiving(_cut_short) as receiver:
+        result = await attempt(receiver.url)
+    assert (result.reason, result.status) == (Reason.PROTOCOL, 200)
+
+
+async def test_retry_after_and_the_beginning_of_the_answer_are_kept() -> None:
+    async with receiving(answer(429, b"slow down " * 1000, retry_after="17")) as receiver:
+        result = await attempt(receiver.url)
+    assert (result.reason, result.retry_after) == (Reason.HTTP_429, "17")
+    assert result.answer == (b"slow down " * 1000)[:1024]
+
+
+@pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
+async def test_a_redirect_is_not_followed(status: int) -> None:
+    async with receiving() as target, receiving(answer(status, location=target.url)) as receiver:
+        result = await attempt(receiver.url)
+        assert (result.reason, result.status) == (Reason.HTTP_3XX, status)
+        assert len(receiver.requests) == 1
+        assert target.connections == 0
+
+
+@pytest.mark.parametrize("script", [hang, drip], ids=["never answers", "drips its answer"])
+async def test_the_timeout_covers_the_whole_attempt(script: Answer) -> None:
+    async with receiving(script) as receiver:
+        result = await attempt(receiver.url, timeout=SHORT)
+        assert result.reason is Reason.TIMEOUT
+        assert result.seconds >= SHORT
+        await receiver.all_closed()
+
+
+async def test_a_timeout_of_more_than_five_seconds_is_not_rounded_up() -> None:
+    async with receiving() as receiver, sending(receiver.url, timeout=5.001) as sender:
+        await sender.send(BODY, {})
+        assert sender._session is not None
+        assert sender._session.timeout.ceil_threshold > 5.001
+
+
+async def test_the_timeout_covers_a_connection_that_is_never_taken() -> None:
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        listener.listen(0)
+        fillers = [socket.socket() for _ in range(3)]
+        for filler in fillers:
+            filler.setblocking(False)
+            filler.connect_ex(listener.getsockname())
+        result = await attempt(f"http://127.0.0.1:{listener.getsockname()[1]}/", timeout=SHORT)
+        for filler in fillers:
+            filler.close()
+    assert result.reason is Reason.TIMEOUT
+
+
+async def test_the_timeout_covers_the_name(monkeypatch: pytest.MonkeyPatch) -> None:
+    called = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    ended = loop.create_future()
+
+    def lookup(*_: Any, **__: Any) -> Any:
+        loop.call_soon_threadsafe(called.set)
+        asyncio.run_coroutine_threadsafe(_wait_for(ended), loop).result()
+        raise socket.gaierror(socket.EAI_AGAIN, "try again")
+
+    monkeypatch.setattr(socket, "getaddrinfo", lookup)
+    async with sending("http://name.example/", timeout=SHORT) as sender, receiving() as receiver:
+        result = await sender.send(BODY, {})
+        assert called.is_set()
+        assert result.reason is Reason.TIMEOUT
+        # That lookup still runs, and holds nobody else up.
+        assert (await attempt(receiver.url)).reason is Reason.SUCCESS
+        ended.set_result(None)
+
+
+async def _wait_for(future: asyncio.Future[None]) -> None:
+    await future
+
+
+async def test_a_name_that_does_not_resolve() -> None:
+    assert (await attempt("http://does-not-exist.invalid/")).reason is Reason.DNS
+
+
+async def test_nobody_listens() -> None:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    assert (await attempt(f"http://127.0.0.1:{port}/")).reason is Reason.CONNECT
+
+
+async def test_ten_megabytes_are_not_read() -> None:
+    async with receiving(flood, answer()) as receiver, sending(receiver.url) as sender:
+        result = await sender.send(BODY, {})
+        assert (result.reason, result.answer) == (Reason.SUCCESS, b"x" * 1024)
+        await receiver.all_closed()
+        assert (await sender.send(BODY, {})).reason is Reason.SUCCESS
+        assert [request.connection for request in receiver.requests] == [1, 2]
+
+
+async def test_an_answer_within_the_bound_keeps_the_connection() -> None:
+    async with receiving(answer(200, b"x" * 60_000)) as receiver, sending(receiver.url) as sender:
+        for _ in range(3):
+            assert (await sender.send(BODY, {})).reason is Reason.SUCCESS
+    assert receiver.connections == 1
+
+
+async def test_no_cookie_is_kept() -> None:
+    async with receiving(answer(200, set_cookie="session=1")) as receiver, sending(receiver.url) as sender:
+        await sender.send(BODY, {})
+        await sender.send(BODY, {})
+    assert all("cookie" not in request.headers for request in receiver.requests)
+
+
+async def test_no_proxy_of_the_environment_is_used(monkeypatch: pytest.MonkeyPatch) -> None:
+    async with receiving() as proxy, receiving() as receiver:
+        for name in ("http_proxy", "HTTP_PROXY", "all_proxy", "ALL_PROXY"):
+            monkeypatch.setenv(name, proxy.url)
+        assert (await attempt(receiver.url)).reason is Reason.SUCCESS
+        assert (len(receiver.requests), proxy.connections) == (1, 0)
+
+
+async def test_no_more_connections_than_attempts_at_once() -> None:
+    async with receiving() as receiver, sending(receiver.url, concurrency=3) as sender:
+        results = await asyncio.gather(*(sender.send(BODY, {}) for _ in range(30)))
+        assert {result.reason for result in results} == {Reason.SUCCESS}
+        assert receiver.connections <= 3
+
+
+# --- addresses ----------------------------------------------------------------------------------------------
+
+
+@contextmanager
+def resolving(monkeypatch: pytest.MonkeyPatch, *addresses: str) -> Iterator[None]:
+    """Any name stands for these addresses."""
+
+    def lookup(_host: str, port: int, **_: Any) -> list[Any]:
+        return [
+            (socket.AF_INET6 if ":" in one else socket.AF_INET, socket.SOCK_STREAM, 6, "", (one, port))
+            for one in addresses
+        ]
+
+    with monkeypatch.context() as patched:
+        patched.setattr(socket, "getaddrinfo", lookup)
+        yield
+
+
+@pytest.mark.parametrize(
+    ("url", "network"),
+    [
+        ("http://127.0.0.1:{port}/", "public"),
+        ("http://[::1]:{port}/", "public"),
+        ("http://[::ffff:127.0.0.1]:{port}/", "public"),
+        ("http://169.254.169.254/", "any"),
+        ("http://[fe80::1]/", "any"),
+        ("http://[::ffff:169.254.169.254]/", "any"),
+    ],
+)
+async def test_an_address_in_the_url_is_checked(url: str, network: str) -> None:
+    async with receiving() as receiver:
+        result = await attempt(url.format(port=receiver.port), network=network)
+        assert result.reason is Reason.ADDRESS_REFUSED
+        assert receiver.connections == 0
+
+
+@pytest.mark.parametrize("addresses", [("127.0.0.1",), ("10.0.0.1", "127.0.0.1", "::1")])
+async def test_the_address_of_a_name_is_checked(
+    monkeypatch: pytest.MonkeyPatch, addresses: tuple[str, ...]
+) -> None:
+    async with receiving() as receiver:
+        with resolving(monkeypatch, *addresses):
+            result = await attempt(f"http://name.example:{receiver.port}/", network="public")
+        assert result.reason is Reason.ADDRESS_REFUSED
+        assert receiver.connections == 0
+
+
+async def test_a_refused_address_among_others_is_passed_over(monkeypatch: pytest.MonkeyPatch) -> None:
+    async with receiving() as receiver:
+        with resolving(monkeypatch, "169.254.169.254", "127.0.0.1"):
+            result = await attempt(f"http://name.example:{receiver.port}/")
+        assert result.reason is Reason.SUCCESS
+
+
+async def test_the_odd_ways_to_write_an_address_lead_nowhere() -> None:
+    async with receiving() as receiver:
+        for host in ("2130706433", "127.1", "0x7f000001", "0177.0.0.1"):
+            result = await attempt(f"http://{host}:{receiver.port}/", network="public")
+            assert result.reason is not Reason.SUCCESS
+        assert receiver.connections == 0
+
+
+# --- soak ---------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.slow
+async def test_two_thousand_cancelled_attempts_leave_no_connection_stuck() -> None:
+    """Cancelled at any moment: connecting, writing, waiting, reading."""
+    chance = random.Random(5)  # noqa: S311 - repeatable chance is what a soak wants
+    async with (
+        receiving(answer(200, b"x" * 5_000)) as receiver,
+        sending(receiver.url, concurrency=8) as sender,
+    ):
+        cancelled = 0
+        while cancelled < 2000:
+            tasks = [asyncio.create_task(sender.send(BODY, {})) for _ in range(16)]
+            for task in tasks:
+                await _turns(chance.randrange(12))
+                task.cancel()
+            results = await asyncio.gather(*tasks, return_exceptions=True)
+            cancelled += sum(isinstance(result, asyncio.CancelledError) for result in results)
+            assert all(isinstance(result, asyncio.CancelledError | Attempt) for result in results)
+        # A stuck connection would take a place for good: with all eight taken, nothing could be sent.
+        after = await asyncio.gather(*(sender.send(BODY, {}) for _ in range(64)))
+        assert {result.reason for result in after} == {Reason.SUCCESS}
+        assert sender._session is not None
+        connector: Any = sender._session.connector
+        assert connector._acquired == set()
+    await receiver.all_closed()
+
+
+async def _turns(count: int) -> None:
+    for _ in range(count):
+        await asyncio.sleep(0)

@@ -1,0 +1,165 @@
+"""Attempts over TLS: what is verified, and what is shown. The certificates are made here, by ``openssl``."""
+
+from __future__ import annotations
+
+import asyncio
+import shutil
+import ssl
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.unit.webhooks.builders import endpoint
+from tests.unit.webhooks.receiver import receiving
+from watcher.clock import SystemClock
+from watcher.errors import ConfigurationError
+from watcher.webhooks.outcome import Attempt, Reason
+from watcher.webhooks.sender import HttpSender
+
+pytestmark = pytest.mark.skipif(shutil.which("openssl") is None, reason="openssl makes the certificates")
+
+
+class Authority:
+    """A certificate authority of its own."""
+
+    def __init__(self, folder: Path) -> None:
+        folder.mkdir()
+        self.folder = folder
+        self.file = folder / "ca.pem"
+        _openssl(
+            "req",
+            "-x509",
+            "-newkey",
+            "rsa:2048",
+            "-nodes",
+            "-keyout",
+            str(folder / "ca.key"),
+            "-out",
+            str(self.file),
+            "-subj",
+            "/CN=Test CA",
+            "-days",
+            "2",
+        )
+
+    def issue(self, name: str, alternative: str) -> Path:
+        """A PEM file with a certificate for that name and its key."""
+        key, request, certificate = (self.folder / f"{name}.{end}" for end in ("key", "csr", "crt"))
+        extensions = self.folder / f"{name}.ext"
+        extensions.write_text(f"subjectAltName={alternative}\n")
+        _openssl(
+            "req",
+            "-newkey",
+            "rsa:2048",
+            "-nodes",
+            "-keyout",
+            str(key),
+            "-out",
+            str(request),
+            "-subj",
+            f"/CN={name}",
+        )
+        _openssl(
+            "x509",
+            "-req",
+            "-in",
+            str(request),
+            "-CA",
+            str(self.file),
+            "-CAkey",
+            str(self.folder / "ca.key"),
+            "-CAcreateserial",
+            "-out",
+            str(certificate),
+            "-days",
+            "1",
+            "-extfile",
+            str(extensions),
+        )
+        both = self.folder / f"{name}.pem"
+        both.write_text(certificate.read_text() + key.read_text())
+        return both
+
+
+def _openssl(*arguments: str) -> None:
+    subprocess.run(["openssl", *arguments], check=True, capture_output=True)  # noqa: S607 - whichever is on the path
+
+
+@pytest.fixture(scope="module")
+def authority(tmp_path_factory: pytest.TempPathFactory) -> Authority:
+    return Authority(tmp_path_factory.mktemp("tls") / "one")
+
+
+def server_side(certificate: Path, *, clients: Path | None = None) -> ssl.SSLContext:
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(certificate)
+    if clients is not None:
+        context.load_verify_locations(clients)
+        context.verify_mode = ssl.CERT_REQUIRED
+    return context
+
+
+async def attempt(url: str, **changes: Any) -> Attempt:
+    sender = HttpSender(endpoint(url=url, **changes), SystemClock())
+    try:
+        return await sender.send(b"{}", {})
+    finally:
+        await sender.close()
+
+
+async def test_the_authority_that_is_named_is_trusted_and_no_other(
+    authority: Authority, tmp_path: Path
+) -> None:
+    context = server_side(authority.issue("right", "IP:127.0.0.1"))
+    async with receiving(tls=context) as receiver:
+        assert (await attempt(receiver.url, ca_file=authority.file)).reason is Reason.SUCCESS
+        assert (await attempt(receiver.url)).reason is Reason.TLS
+        other = Authority(tmp_path / "other")
+        assert (await attempt(receiver.url, ca_file=other.file)).reason is Reason.TLS
+        assert len(receiver.requests) == 1
+
+
+async def test_a_certificate_for_another_name_is_refused(authority: Authority) -> None:
+    context = server_side(authority.issue("wrong", "DNS:elsewhere.example"))
+    async with receiving(tls=context) as receiver:
+        assert (await attempt(receiver.url, ca_file=authority.file)).reason is Reason.TLS
+        assert receiver.requests == []
+
+
+async def test_a_client_certificate_is_shown_where_it_is_asked_for(authority: Authority) -> None:
+    context = server_side(authority.issue("strict", "IP:127.0.0.1"), clients=authority.file)
+    mine = authority.issue("client", "DNS:client.example")
+    async with receiving(tls=context) as receiver:
+        shown = await attempt(receiver.url, ca_file=authority.file, client_cert=mine)
+        assert shown.reason is Reason.SUCCESS
+        hidden = await attempt(receiver.url, ca_file=authority.file)
+        # The refusal comes after the handshake, in TLS 1.3, and may arrive as a mere end of the connection.
+        assert hidden.reason in (Reason.TLS, Reason.RESET)
+        assert len(receiver.requests) == 1
+
+
+async def test_plain_http_where_tls_is_expected() -> None:
+    async def refuse(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.read(100)
+        writer.write(b"HTTP/1.1 400 Bad Request\r\n\r\n")
+        writer.close()
+
+    async with await asyncio.start_server(refuse, "127.0.0.1", 0) as server:
+        port = server.sockets[0].getsockname()[1]
+        assert (await attempt(f"https://127.0.0.1:{port}/")).reason is Reason.TLS
+
+
+def test_an_unusable_file_is_named_before_anything_is_sent(authority: Authority, tmp_path: Path) -> None:
+    broken = tmp_path / "broken.pem"
+    broken.write_text("-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n")
+    with pytest.raises(ConfigurationError, match=r"^webhooks\[one\]\.ca_file: .*broken.pem") as refused:
+        HttpSender(endpoint(url="https://a.example", ca_file=broken), SystemClock())
+    assert "\n" not in str(refused.value)
+    key_of_another = tmp_path / "mixed.pem"
+    one, two = authority.issue("a", "DNS:a"), authority.issue("b", "DNS:b")
+    key = two.read_text()[two.read_text().index("-----BEGIN PRIVATE KEY") :]
+    key_of_another.write_text(one.read_text().split("-----BEGIN PRIVATE KEY")[0] + key)
+    with pytest.raises(ConfigurationError, match=r"^webhooks\[one\]\.client_cert: .*mixed.pem"):
+        HttpSender(endpoint(url="https://a.example", client_cert=key_of_another), SystemClock())

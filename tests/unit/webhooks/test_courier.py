@@ -1,0 +1,205 @@
+"""One delivery carried: what is sent, what is written down, what is said."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import hmac
+import json
+from collections.abc import Mapping
+from typing import Any
+
+import pytest
+from prometheus_client import CollectorRegistry
+from pydantic import SecretStr
+from standardwebhooks.webhooks import Webhook
+from structlog.testing import capture_logs
+
+from tests.fakes import FakeClock
+from tests.unit.webhooks.builders import NOW, OTHER_SECRET, SECRET, endpoint, event, fields
+from watcher.events.envelope import to_body
+from watcher.metrics import Metrics
+from watcher.settings import Endpoint
+from watcher.webhooks.courier import CLAIM_MARGIN, Courier
+from watcher.webhooks.outcome import Attempt, Delivered, Reason
+from watcher.webhooks.queue import Claim, Died, GiveBack, Record, Retried
+
+EVENT = event(recognized_data=b'{"iban":"DE02120300000000202051","total":10.10}')
+TIMEOUT = 15.0
+
+
+class ScriptedSender:
+    """Answers as told, in turn, and takes half a second for it."""
+
+    def __init__(self, clock: FakeClock, *answers: Attempt) -> None:
+        self._clock = clock
+        self._answers = list(answers)
+        self.sent: list[tuple[bytes, dict[str, str]]] = []
+
+    async def send(self, body: bytes, headers: Mapping[str, str]) -> Attempt:
+        self.sent.append((body, dict(headers)))
+        self._clock.move(0.5)
+        return self._answers.pop(0)
+
+    async def close(self) -> None:
+        pass
+
+
+class Stage:
+    def __init__(self, *answers: Attempt, to: Endpoint | None = None) -> None:
+        self.clock = FakeClock(NOW)
+        self.metrics = Metrics()
+        self.sender = ScriptedSender(self.clock, *answers)
+        self.courier = Courier(
+            to or endpoint(), self.sender, clock=self.clock, jitter=lambda: 0.5, metrics=self.metrics
+        )
+
+    def value(self, name: str, **labels: str) -> float | None:
+        registry: CollectorRegistry = self.metrics.registry
+        return registry.get_sample_value("watcher_" + name, labels)
+
+
+def claim(
+    record: Record | None = None, what: Mapping[bytes, bytes] | None = None, *, left: float = 30
+) -> Claim:
+    content = fields(EVENT) if what is None else dict(what)
+    return Claim("1700000000000-0", int((NOW + left) * 1000), b"1700000000000", record, content)
+
+
+async def test_what_is_sent_is_the_event_signed_with_every_secret() -> None:
+    stage = Stage(
+        Attempt(Reason.SUCCESS, status=204), to=endpoint(secrets=(SecretStr(SECRET), SecretStr(OTHER_SECRET)))
+    )
+    await stage.courier.deliver(claim())
+    [(body, headers)] = stage.sender.sent
+    assert body == to_body(EVENT)
+    assert headers["webhook-id"] == EVENT.id == json.loads(body)["id"]
+    assert headers["webhook-timestamp"] == str(int(NOW))
+    signatures = headers["webhook-signature"].split(" ")
+    content = f"{EVENT.id}.{int(NOW)}."
+    assert len(signatures) == 2
+    for secret, signature in zip((SECRET, OTHER_SECRET), signatures, strict=True):
+        key = Webhook(secret)._whsecret
+        expected = hmac.new(key, content.encode() + body, hashlib.sha256).digest()
+        assert signature == "v1," + base64.b64encode(expected).decode()
+
+
+async def test_a_success_is_delivered_and_its_delay_counts_from_the_event() -> None:
+    stage = Stage(Attempt(Reason.SUCCESS, status=200))
+    settlement = await stage.courier.deliver(claim())
+    assert settlement.result == Delivered()
+    assert stage.value("delivery_attempts_total", endpoint="one", outcome="success") == 1
+    assert stage.value("delivery_delay_seconds_sum") == pytest.approx(10.5)
+
+
+async def test_every_attempt_has_its_own_time_and_the_same_body() -> None:
+    stage = Stage(Attempt(Reason.HTTP_5XX, status=500), Attempt(Reason.SUCCESS, status=200))
+    await stage.courier.deliver(claim())
+    stage.clock.move(299.5)
+    await stage.courier.deliver(claim(left=400))
+    (first, early), (second, late) = stage.sender.sent
+    assert first == second
+    assert int(late["webhook-timestamp"]) - int(early["webhook-timestamp"]) == 300
+    assert early["webhook-id"] == late["webhook-id"]
+    assert early["webhook-signature"] != late["webhook-signature"]
+
+
+async def test_a_failure_is_written_down_with_what_came_before() -> None:
+    stage = Stage(Attempt(Reason.HTTP_5XX, status=503, retry_after="60"), Attempt(Reason.TIMEOUT))
+    ended = int((NOW + 0.5) * 1000)
+    first = await stage.courier.deliver(claim())
+    record = Record(1, ended, ended, 503, Reason.HTTP_5XX)
+    assert first.result == Retried(NOW + 0.5 + 60, record)  # half of 5 s would be before Retry-After
+    second = await stage.courier.deliver(claim(record))
+    assert second.result == Retried(NOW + 1 + 150, Record(2, ended, ended + 500, None, Reason.TIMEOUT))
+    assert stage.value("delivery_attempts_total", endpoint="one", outcome="http_5xx") == 1
+    assert stage.value("delivery_attempts_total", endpoint="one", outcome="timeout") == 1
+    assert stage.value("delivery_delay_seconds_count") == 0
+
+
+async def test_the_last_failure_makes_a_dead_letter() -> None:
+    stage = Stage(Attempt(Reason.HTTP_4XX, status=404, answer=b"no such hook"))
+    settlement = await stage.courier.deliver(claim(Record(9, 5, 6, 500, Reason.HTTP_5XX)))
+    last = int((NOW + 0.5) * 1000)
+    assert settlement.result == Died(Record(10, 5, last, 404, Reason.HTTP_4XX), b"no such hook")
+
+
+@pytest.mark.parametrize(
+    ("content", "reason"),
+    [
+        ({}, Reason.EVENT_GONE),
+        ({b"id": b"1"}, Reason.EVENT_MALFORMED),
+        ({**fields(EVENT), b"time": b"yesterday"}, Reason.EVENT_MALFORMED),
+    ],
+)
+async def test_what_cannot_be_sent_is_a_dead_letter_at_once(
+    content: dict[bytes, bytes], reason: Reason
+) -> None:
+    stage = Stage()
+    settlement = await stage.courier.deliver(claim(Record(2, 5, 6, 500, Reason.HTTP_5XX), content))
+    assert stage.sender.sent == []
+    assert settlement.result == Died(Record(2, 5, int(NOW * 1000), None, reason), b"")
+
+
+@pytest.mark.parametrize(
+    ("left", "sent"), [(TIMEOUT + CLAIM_MARGIN, 1), (TIMEOUT + 5, 1), (TIMEOUT + 4.9, 0), (-1, 0)]
+)
+async def test_a_claim_that_could_end_amid_the_attempt_is_given_back(left: float, sent: int) -> None:
+    stage = Stage(Attempt(Reason.SUCCESS, status=200))
+    settlement = await stage.courier.deliver(claim(left=left))
+    assert len(stage.sender.sent) == sent
+    assert (settlement.result == GiveBack()) is not bool(sent)
+
+
+def test_a_claim_lasts_longer_than_any_attempt() -> None:
+    assert Stage(to=endpoint(timeout=300)).courier.claim_seconds == 300 + CLAIM_MARGIN > 300
+
+
+async def logged(stage: Stage, one: Claim) -> dict[str, Any]:
+    with capture_logs() as lines:
+        await stage.courier.deliver(one)
+    [line] = lines
+    return dict(line)
+
+
+async def test_each_attempt_is_one_line() -> None:
+    line = await logged(Stage(Attempt(Reason.SUCCESS, 0.5, 200, answer=b"thanks")), claim())
+    assert line == {
+        "event": "delivery.attempted",
+        "log_level": "info",
+        "endpoint": "one",
+        "event_id": EVENT.id,
+        "type": "ocr_task.success",
+        "entry_id": "1700000000000-0",
+        "attempt": 1,
+        "outcome": "delivered",
+        "reason": "success",
+        "status": 200,
+        "duration_ms": 500.0,
+    }
+    line = await logged(Stage(Attempt(Reason.CONNECT, 0.25)), claim())
+    assert (line["outcome"], line["reason"], line["status"], line["log_level"]) == (
+        "retry",
+        "connect",
+        None,
+        "warning",
+    )
+    assert line["retry_in"] == 2.5
+    line = await logged(Stage(Attempt(Reason.TLS)), claim(Record(9, 5, 6, 500, Reason.HTTP_5XX)))
+    assert (line["outcome"], line["attempt"], line["log_level"]) == ("dead", 10, "error")
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        Attempt(Reason.SUCCESS, status=200, answer=b"DE02-private"),
+        Attempt(Reason.HTTP_5XX, status=500, answer=b"DE02-private"),
+    ],
+)
+async def test_no_line_holds_what_is_secret_or_personal(answer: Attempt) -> None:
+    stage = Stage(
+        answer, to=endpoint(url="http://h.example/path-secret", headers={"x-key": SecretStr("header-secret")})
+    )
+    text = repr(await logged(stage, claim()))
+    for hidden in ("DE02", "path-secret", "header-secret", SECRET[6:]):
+        assert hidden not in text
