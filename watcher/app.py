@@ -28,10 +28,13 @@ from watcher.model import from_seconds
 from watcher.monite.budget import Window
 from watcher.monite.client import MoniteClient
 from watcher.monite.opened import open_api
+from watcher.ops.access import Access
+from watcher.ops.intake import HintIntake
 from watcher.ops.observer import Observed, Observer
 from watcher.ops.server import OpsServer
 from watcher.polling.board import Board
 from watcher.polling.diff import kinds_of
+from watcher.polling.hint_desk import SHARE, HintDesk, Spacing
 from watcher.polling.pacer import Pacer
 from watcher.polling.poller import ShardPoller, Tools
 from watcher.polling.recorder import Publication
@@ -39,9 +42,11 @@ from watcher.polling.scanner import PollPolicy
 from watcher.polling.schedule import Schedule
 from watcher.polling.scopes import DiscoveredScopes, ListedScopes
 from watcher.settings import Settings
+from watcher.settings.values import is_loopback
 from watcher.state.budget import SharedBudget
 from watcher.state.connection import connect
 from watcher.state.embedded import EmbeddedServer
+from watcher.state.hints import HintStream
 from watcher.state.keys import Keys
 from watcher.state.lease import Leadership, Lease, break_leases
 from watcher.state.store import Store, store_errors
@@ -77,6 +82,7 @@ class App:
         self._clock: Clock = SystemClock()
         self._metrics = Metrics()
         self._supervisor = Supervisor(self._clock)
+        self._hint_spacing = Spacing(settings.monite.requests_per_second * SHARE, self._clock)
 
     async def run(self, stop: asyncio.Event) -> None:
         """Work until ``stop`` is set, then end cleanly: leases given up, deliveries under way finished.
@@ -135,8 +141,16 @@ class App:
             clock=self._clock,
             interval=self._settings.poll.interval,
         )
-        server = OpsServer(self._metrics.registry, observer.not_ready, observer.refresh)
-        await server.start(self._settings.http.host, self._settings.http.port)
+        http = self._settings.http
+        intake = HintIntake(
+            HintStream(redis, shards[0].keys),
+            Access(loopback=is_loopback(http.host), token=http.token),
+            self._settings.hooks.monite_secret,
+            clock=self._clock,
+            metrics=self._metrics,
+        )
+        server = OpsServer(self._metrics.registry, observer.not_ready, observer.refresh, intake.routes)
+        await server.start(http.host, http.port)
         stack.push_async_callback(server.stop)
 
     def _shard(self, keys: Keys, redis: Redis, client: MoniteClient, pacer: Pacer) -> _Shard:
@@ -164,7 +178,7 @@ class App:
             keys=keys,
             leadership=Leadership(Lease(redis, keys, self._clock), self._clock, self._metrics, number),
             board=board,
-            poller=ShardPoller(scopes, board, tools),
+            poller=ShardPoller(scopes, board, tools, self._desk(keys, redis)),
             webhooks=Webhooks(
                 redis,
                 keys,
@@ -175,6 +189,16 @@ class App:
                 consumer=f"{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(4)}",
             ),
             alerts=self._alerts(redis, keys),
+        )
+
+    def _desk(self, keys: Keys, redis: Redis) -> HintDesk:
+        return HintDesk(
+            HintStream(redis, keys),
+            self._hint_spacing,
+            clock=self._clock,
+            metrics=self._metrics,
+            shard=keys.shard,
+            shards=keys.shards,
         )
 
     def _alerts(self, redis: Redis, keys: Keys) -> Alerts | None:

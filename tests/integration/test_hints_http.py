@@ -56,7 +56,7 @@ class Listener:
         return [hint for _, hint in await HintStream(self.redis, KEYS).read("0")]
 
     def refused(self, source: str) -> float:
-        return self.metrics.hints.labels(source=source, outcome="refused")._value.get()
+        return float(self.metrics.hints.labels(source=source, outcome="refused")._value.get())
 
 
 @asynccontextmanager
@@ -149,7 +149,9 @@ class TestHints:
         assert await listener.hints() == []
         assert listener.refused("http") == 1
 
-    @pytest.mark.parametrize("kind", ["text/plain", "application/x-www-form-urlencoded", "multipart/form-data"])
+    @pytest.mark.parametrize(
+        "kind", ["text/plain", "application/x-www-form-urlencoded", "multipart/form-data"]
+    )
     async def test_only_json_is_taken(self, listener: Listener, kind: str) -> None:
         """What a page in a browser can send to another origin without asking first is not."""
         status, answer = await listener.post("/hints", body(TASK), content_type=kind)
@@ -325,7 +327,5 @@ async def test_a_body_that_does_not_come_is_not_waited_for_for_ever(
             yield b"{"
             await asyncio.Event().wait()
 
-        async with listener.session.post(
-            f"{listener.url}/hints", data=never(), headers=JSON
-        ) as response:
+        async with listener.session.post(f"{listener.url}/hints", data=never(), headers=JSON) as response:
             assert response.status == 408

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import cast
 
 import pytest
 from redis.asyncio import Redis
@@ -13,12 +14,12 @@ from tests.fakes import EagerClock, FakeClock, settle
 from tests.unit.polling.api import Api, Asked, in_turn, life, unavailable
 from watcher.events.envelope import from_fields
 from watcher.metrics import Metrics
-from watcher.model import Hint, Micros, Scope, Task, TaskId, from_seconds
+from watcher.model import EntityId, Hint, Micros, Scope, Task, TaskId, from_seconds
 from watcher.monite.errors import MoniteError, Rejected
 from watcher.polling.board import ScopeReport
 from watcher.polling.diff import Rules
 from watcher.polling.hint_desk import Spacing
-from watcher.polling.hints import GRACE, WAITS
+from watcher.polling.hints import GRACE, QUEUE, WAITS
 from watcher.polling.inspector import GATHER, PLAN, Inspector
 from watcher.polling.reader import Reader
 from watcher.polling.recorder import Publication, Recorded, Recorder
@@ -56,6 +57,7 @@ class Bench:
     report: ScopeReport = field(default_factory=ScopeReport)
     allowance: Turnstile = field(default_factory=Turnstile)
     heard: list[tuple[list[str], Recorded]] = field(default_factory=list)
+    ends: list[str] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         self.api = Api(self.clock)
@@ -67,7 +69,7 @@ class Bench:
             publication=Publication("t", "https://api.example/v1/ocr_tasks", recognized_data=False),
             clock=self.clock,
             metrics=self.metrics,
-            ended=lambda created: self.inspector.ended(created),
+            ended=self._end,
         )
         self.inspector = Inspector(
             reader=Reader(self.scope, self.api, self.clock, self.metrics, lambda: 0.5),
@@ -79,6 +81,10 @@ class Bench:
             report=self.report,
             heard=self._hear,
         )
+
+    def _end(self, created: Mapping[TaskId, Micros]) -> None:
+        self.ends += created
+        self.inspector.ended(created)
 
     def _hear(self, tasks: Sequence[Task], recorded: Recorded, now: Micros) -> None:
         assert now <= self.api.now()
@@ -103,7 +109,8 @@ class Bench:
         await self.inspector.look(self.allowance)
 
     async def told(self) -> list[tuple[str, str]]:
-        events = [from_fields(fields) for _, fields in await self.redis.xrange(KEYS.events)]
+        entries = cast("list[tuple[bytes, dict[bytes, bytes]]]", await self.redis.xrange(KEYS.events))
+        events = [from_fields(fields) for _, fields in entries]
         return [(event.subject, event.type.removeprefix("ocr_task.")) for event in events]
 
     async def in_flight(self) -> set[str]:
@@ -201,7 +208,7 @@ async def test_a_row_that_becomes_visible_late_is_found_by_a_later_look(bench: B
 
 
 async def test_what_is_not_there_or_in_another_scope_is_given_up_after_some_looks(bench: Bench) -> None:
-    bench.api.add(life("elsewhere", T0 + 1), scope=replace(bench.scope, entity_id="e"))
+    bench.api.add(life("elsewhere", T0 + 1), scope=Scope(EntityId("e")))
     bench.api.add(life("t", T0 + 1))
     bench.clock.move(2)
     bench.hint("elsewhere", "nowhere", "t")
@@ -246,13 +253,20 @@ async def test_before_the_first_cycle_nothing_is_recorded(redis: Redis) -> None:
     bench.clock.move(2)
     bench.hint("t")
 
-    async def begin_meanwhile(_: Asked) -> None:
-        if len(bench.api.asked) == 2:
-            await bench.begin()
+    class Begins:
+        """An allowance that lets the scope's first cycle come before the second look."""
 
-    bench.api.meanwhile = begin_meanwhile
-    await bench.look()
-    assert len(bench.api.asked) == 2
+        looks = 0
+
+        async def acquire(self) -> None:
+            self.looks += 1
+            if self.looks == 2:
+                await bench.begin()
+
+    begins = Begins()
+    await bench.inspector.look(begins)
+    assert begins.looks == 2
+    assert len(bench.api.asked) == 1, "nothing is asked in vain"
     assert bench.counted() == {"found": 1}
 
 
@@ -274,7 +288,7 @@ async def test_an_end_that_nobody_had_hinted_is_a_miss(bench: Bench) -> None:
     await bench.redis.set(KEYS.lease, NONCE)
     bench.inspector.ended({TaskId("t"): from_seconds(T0 + 1)})
     bench.clock.move(GRACE)
-    assert bench.report.recall.verdicts == ()
+    assert not bench.report.recall.verdicts
     bench.inspector.settle()
     assert bench.report.recall.verdicts == (False,)
 
@@ -282,7 +296,7 @@ async def test_an_end_that_nobody_had_hinted_is_a_miss(bench: Bench) -> None:
 async def test_an_end_is_counted_once_although_its_task_may_change_again(bench: Bench) -> None:
     bench.api.add(life("t", T0 + 1, (T0 + 2, "success"), (T0 + 9, "error")))
     state = await bench.store.load(bench.scope)
-    for moment in (3, 10):
+    for moment in (1, 3, 4, 10, 11):
         bench.clock.move(T0 + moment - bench.clock.time())
         row = bench.api.lives[bench.scope][0].row(bench.api.now())
         assert row is not None
@@ -290,7 +304,8 @@ async def test_an_end_is_counted_once_although_its_task_may_change_again(bench: 
     bench.clock.move(GRACE)
     bench.inspector.settle()
     assert bench.report.recall.verdicts == (False,)
-    assert await bench.told() == [("t", "success"), ("t", "error")]
+    assert await bench.told() == [("t", "processing"), ("t", "success"), ("t", "error")]
+    assert bench.ends == ["t"]
 
 
 async def test_another_holder_of_the_lease_ends_it_and_nothing_is_written(bench: Bench) -> None:
@@ -301,6 +316,18 @@ async def test_another_holder_of_the_lease_ends_it_and_nothing_is_written(bench:
     with pytest.raises(LeaseLostError):
         await bench.look()
     assert await bench.told() == []
+
+
+async def test_a_flood_takes_its_share_of_the_budget_and_no_more(bench: Bench) -> None:
+    names = [f"t{n:04}" for n in range(QUEUE + 500)]
+    bench.api.add(*[life(name, T0 + 1) for name in names])
+    bench.clock.move(2)
+    bench.hint(*names)
+    began = bench.clock.monotonic()
+    await bench.inspector.look(Spacing(6.0, bench.clock))
+    assert len(bench.api.asked) == QUEUE / 100
+    assert bench.clock.monotonic() - began >= (QUEUE / 100 - 1) / 6
+    assert bench.counted() == {"found": QUEUE, "dropped": 500}
 
 
 async def test_its_requests_are_counted_under_a_plan_of_their_own(bench: Bench) -> None:
@@ -324,14 +351,12 @@ async def test_hints_are_taken_while_others_are_looked_at_and_it_starts_anew_aft
 
 
 async def test_stopping_leaves_what_waits(bench: Bench) -> None:
-    with pytest.raises(asyncio.CancelledError):
-        async with asyncio.TaskGroup() as group:
-            bench.hint("t")
-            bench.inspector.start(group, bench.allowance)
-            bench.inspector.stop()
-            assert bench.inspector._looking is not None
-            await bench.inspector._looking
+    async with asyncio.TaskGroup() as group:
+        bench.hint("t")
+        bench.inspector.start(group, bench.allowance)
+        bench.inspector.stop()
     assert bench.api.asked == []
+    assert bench.hint("u"), "nobody is at it any more"
 
 
 async def test_looks_are_spaced_evenly_and_in_the_order_of_asking() -> None:

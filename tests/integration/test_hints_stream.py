@@ -17,6 +17,7 @@ from watcher.metrics import Metrics
 from watcher.model import EntityId, Hint, Scope, TaskId
 from watcher.polling.hint_desk import HintDesk, Spacing
 from watcher.polling.inspector import Inspector
+from watcher.state.connection import connect
 from watcher.state.hints import LONGEST, HintStream, parse
 from watcher.state.keys import Keys, shard_of
 
@@ -43,7 +44,9 @@ class TestStream:
 
     async def test_anybody_may_add_with_two_fields(self, redis: Redis) -> None:
         await redis.xadd("{t}:hints", {"task_id": TASK})
-        await redis.xadd("{t}:hints", {"task_id": OTHER.upper(), "entity_id": ENTITY, "note": "from the shop"})
+        await redis.xadd(
+            "{t}:hints", {"task_id": OTHER.upper(), "entity_id": ENTITY, "note": "from the shop"}
+        )
         found = [hint for _, hint in await HintStream(redis, KEYS).read("0")]
         assert found == [
             Hint(TaskId(TASK), Scope(), "stream"),
@@ -67,7 +70,14 @@ class TestStream:
     def test_only_known_sources_are_believed(self) -> None:
         sources = {
             source: hint.source
-            for source in (b"http", b"monite", b"stream", b"", b"evil{label}", b"\xe9".decode("latin-1").encode())
+            for source in (
+                b"http",
+                b"monite",
+                b"stream",
+                b"",
+                b"evil{label}",
+                b"\xe9".decode("latin-1").encode(),
+            )
             if (hint := parse({b"task_id": TASK.encode(), b"source": source}))
         }
         assert sources[b"http"] == "http"
@@ -117,6 +127,19 @@ class Noted(HintStream):
             await self._news.wait_for(lambda: self.times >= times)
 
 
+class Waited(EagerClock):
+    """A clock that says when somebody has waited on it a few times."""
+
+    def __init__(self, start: float) -> None:
+        super().__init__(start)
+        self.waited = asyncio.Event()
+
+    async def sleep(self, seconds: float) -> None:
+        await super().sleep(seconds)
+        if len(self.slept) == 3:
+            self.waited.set()
+
+
 @asynccontextmanager
 async def at_work(desk: HintDesk, inspector_of: Callable[[Scope], Inspector | None]) -> AsyncIterator[None]:
     """The desk, for as long as this is entered; what it has started is then left to end."""
@@ -146,6 +169,13 @@ def counted(metrics: Metrics) -> dict[tuple[str, str], float]:
         for sample in family.samples
         if sample.name.endswith("_total")
     }
+
+
+@pytest.fixture
+async def redis(redis_url: str) -> AsyncIterator[Redis]:
+    """The daemon's own connection: the desk waits on it, and is cancelled there."""
+    async with connect(redis_url) as redis:
+        yield redis
 
 
 @pytest.fixture
@@ -207,14 +237,16 @@ class TestDesk:
             await second.until_taken(1)
         assert counted(bench.metrics) == {("http", "unknown_scope"): 5}
 
-    async def test_a_stream_that_cannot_be_read_is_waited_for(self, bench: Bench, redis: Redis) -> None:
+    async def test_a_stream_that_cannot_be_read_is_waited_for(self, redis: Redis) -> None:
+        clock = Waited(T0)
+        bench = Bench(redis, clock)
+        await bench.begin()
         bench.api.add(life(TASK, T0 + 1))
         bench.clock.move(2)
         await redis.set(KEYS.hints, "not a stream")
         stream = Noted(redis, KEYS)
         async with at_work(desk_of(stream, bench), {bench.scope: bench.inspector}.get):
-            while len(bench.clock.slept) < 3:  # type: ignore[attr-defined] # an eager one
-                await asyncio.sleep(0)
+            await clock.waited.wait()
             await redis.delete(KEYS.hints)
             await redis.xadd(KEYS.hints, {"task_id": TASK})
             await stream.until_taken(1)

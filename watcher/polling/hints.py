@@ -11,7 +11,7 @@ from dataclasses import dataclass, field, replace
 from itertools import islice
 from typing import Final, Literal
 
-from watcher.model import SECOND, Hint, HintSource, Micros, TaskId
+from watcher.model import Hint, HintSource, Micros, TaskId
 
 WINDOW: Final = 200
 """Ended tasks by which recall is judged."""
@@ -124,11 +124,6 @@ class HintRecall:
             verdicts=_last(self.verdicts, [False] * len(missed)),
             unhinted={each: until for each, until in self.unhinted.items() if until > now},
         )
-
-
-def window_due(*, relaxed: bool, now: Micros, read_at: Micros | None) -> bool:
-    """Whether the fresh window, last read to its end at ``read_at``, is to be read in this cycle."""
-    return not relaxed or read_at is None or now - read_at >= RELAXED * SECOND
 
 
 def interval_factor(*, relaxed: bool, interval: float) -> float:

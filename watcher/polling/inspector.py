@@ -19,6 +19,8 @@ from watcher.polling.hints import HintQueue, HintRecall, Outcome, Waiting
 from watcher.polling.reader import Reader
 from watcher.polling.recorder import ConflictError, Recorded, Recorder
 from watcher.polling.scanner import PollPolicy
+from watcher.state.records import Start
+from watcher.state.scope import ScopeState
 from watcher.state.store import Store
 
 PLAN: Final = "hint"
@@ -121,8 +123,12 @@ class Inspector:
             return
         fields: dict[str, object] = {"scope": self._reader.scope.key, "asked": len(asked)}
         try:
+            state = await self._store.load(self._reader.scope)
+            if state.start is None:
+                # Only the scope's first cycle, which has not begun, says what a first run tells.
+                raise ConflictError
             page = await self._reader.page(TaskQuery(id_in=tuple(asked)), PLAN)
-            recorded = await self._record(page.tasks)
+            recorded = await self._record(page.tasks, state, state.start)
         except (MoniteError, ConflictError) as error:
             again = not isinstance(error, MoniteError) or error.retryable
             told = error.fields if isinstance(error, MoniteError) else {"reason": "conflict"}
@@ -141,13 +147,11 @@ class Inspector:
         missed = {task_id: each for task_id, each in asked.items() if task_id not in found}
         self._count(self._queue.postpone(missed, self._clock.monotonic()), "absent")
 
-    async def _record(self, tasks: tuple[Task, ...]) -> Recorded:
-        state = await self._store.load(self._reader.scope)
+    async def _record(self, tasks: tuple[Task, ...], state: ScopeState, start: Start) -> Recorded:
         now = self._reader.now()
-        if state.start is None or now is None:
-            # The scope's first cycle has not begun, and only that says what a first run tells.
-            raise ConflictError
-        rules = Rules(state.start, self._policy.kinds, round(self._policy.stalled_after * SECOND))
+        if now is None:
+            raise RuntimeError("the API answered without its time being taken")
+        rules = Rules(start, self._policy.kinds, round(self._policy.stalled_after * SECOND))
         recorded = await self._recorder.record(tasks, rules, now, state, state)
         self._heard(tasks, recorded, now)
         return recorded

@@ -5,12 +5,13 @@ before a level's mark has been read again at that age or later. A level reads on
 its age (the oldest ones sooner, so that less needs to be remembered): each level costs one more download of
 every row, and in the quiet case a few requests an hour. A row that appears later than it was created by less
 than a level's age is found by that level. Where so many rows arrive that the budget's share pays for few
-levels, they stand further apart: late rows are found later, but all of them.
+levels, they stand further apart: late rows are found later, but all of them. The last level is read even
+where the share does not pay for it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -74,19 +75,41 @@ def _widest(horizon: int) -> int:
 
 
 def due(
-    marks: Mapping[int, Micros], *, now: Micros, begin: Micros, ages: Sequence[int], horizon: int, width: int
-) -> Iterator[Rung]:
-    """The windows to read again now, the youngest level first, none wider than ``width``.
+    marks: Mapping[int, Micros],
+    *,
+    now: Micros,
+    begin: Micros,
+    ages: Sequence[int],
+    horizon: int,
+    width: int,
+    most: int,
+) -> list[Rung]:
+    """The windows to read again now, none wider than ``width``; first the level most behind, for its age.
+
+    What presses (see ``pressing``) may be as wide as ``most``.
 
     A level's number is its age in seconds. ``marks`` holds how far each has come; one without a mark begins
     at ``begin``, where coverage does. What lies further back than ``memory`` is passed over.
     """
+    found: list[tuple[float, Rung]] = []
     for age in ages:
         level = age // SECOND
         low = max(marks.get(level, begin), Micros(now - age - 2 * _widest(horizon)))
         high = Micros(now - age)
-        if high - low >= min(age, _widest(horizon), width):
-            yield Rung(level, Interval(low, min(high, Micros(low + width))))
+        pressed = high - low - _widest(horizon) if age == horizon else 0
+        room = min(most, max(width, pressed))
+        if high - low >= min(age, _widest(horizon), room):
+            rung = Rung(level, Interval(low, min(high, Micros(low + room))))
+            found.append(((high - low) / min(age, _widest(horizon)), rung))
+    return [rung for _, rung in sorted(found, key=lambda each: each[0], reverse=True)]
+
+
+def pressing(rung: Rung, *, now: Micros, horizon: int) -> bool:
+    """Whether the last level has fallen so far behind that it must be read, whatever may be spent.
+
+    What it does not reach in time nobody reads again.
+    """
+    return rung.level == horizon // SECOND and now - horizon - rung.window.low > _widest(horizon)
 
 
 def climbed(marks: Mapping[int, Micros], rung: Rung) -> dict[int, Micros]:

@@ -26,7 +26,7 @@ FREE_ROWS: Final = 8
 LONGEST_FREE: Final = 600.0
 """Seconds that a window reaches back at most on that account."""
 MOST_CREDIT: Final = 30.0
-"""Requests that may be saved up for second looks, so that a busy hour does not end in a burst."""
+"""Requests that may be saved up for second looks, or be owed: a busy hour does not end in a burst, or in none."""
 
 
 def free_overlap(arrival_rate: float) -> int:
@@ -97,6 +97,6 @@ class Thrift:
         """After a cycle that spent so many requests on the present and on second looks, ``seconds`` since the last."""
         kept = exp(-seconds / RATE_SPAN)
         return Thrift(
-            credit=min(MOST_CREDIT, self.credit + SHARE * present - again),
+            credit=max(-MOST_CREDIT, min(MOST_CREDIT, self.credit + SHARE * present - again)),
             spending=self.spending * kept + (1 - kept) * present / max(seconds, 1e-3),
         )

@@ -6,8 +6,8 @@ process has not seen counts as last seen at its creation, so that it is looked a
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Mapping, Set
+from dataclasses import dataclass, field, replace
 
 from watcher.model import TERMINAL, Micros, Task, TaskId
 from watcher.polling.lifetimes import Survival
@@ -36,3 +36,8 @@ class Memory:
                 self.sightings.pop(task.id, None)
             else:
                 self.sightings[task.id] = Sighting(task.created_at, now, self.survival_of(task.document_type))
+
+    def missed(self, absent: Set[TaskId], now: Micros) -> None:
+        """Take in who was asked for and not there: that was a look too, and another soon would show no more."""
+        for task_id in absent & self.sightings.keys():
+            self.sightings[task_id] = replace(self.sightings[task_id], seen_at=now)

@@ -19,6 +19,7 @@ from typing import Final, Literal
 
 from watcher.model import SECOND, Micros, TaskId
 from watcher.polling import ladder
+from watcher.polling.hints import interval_factor
 from watcher.polling.lifetimes import Survival
 from watcher.polling.looks import Sighting, next_look
 from watcher.state.coverage import Coverage, Interval
@@ -39,8 +40,8 @@ MOST_PAGES: Final = 20
 NODES: Final = 8
 """Points at which what arrived unseen is weighed."""
 
-PlanName = Literal["A", "B"]
-"""A: what is new and, by id, what is in flight; B: one range that shows both."""
+PlanName = Literal["A", "B", "D"]
+"""A: what is new and, by id, what is in flight; B: one range that shows both; D: what is in flight, being hinted."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,7 +93,8 @@ class Situation:
     that the pace allows now. ``overlap`` is how far behind what is covered a fresh window reads again, in
     microseconds, ``width`` the span of the past that is worth one window. ``past`` and ``second_looks`` are
     the requests that reading history, and the ladder, may spend now, ``levels`` how many the ladder has.
-    ``fresh_at`` is when the last fresh window was read.
+    ``fresh_at`` is when the last fresh window was read. ``hinted``: whoever creates tasks hints at every one, so
+    what is in flight is known without windows.
     """
 
     state: ScopeState
@@ -108,6 +110,7 @@ class Situation:
     second_looks: float
     levels: int
     fresh_at: Micros | None
+    hinted: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,15 +164,22 @@ def plan(situation: Situation, policy: Policy) -> Plan:
             levels=situation.levels,
         ),
         horizon=policy.horizon,
-        width=min(situation.width, round(max(1.0, situation.second_looks) * _page(situation.arrival_rate))),
+        width=round(max(1.0, situation.second_looks) * _page(situation.arrival_rate)),
+        most=situation.width,
     )
     reads: tuple[Read, ...] = (
         *(each.read for each in present),
         *(() if state.adopted else (Adoption(),)),
         *islice(history, max(0, ceil(situation.past))),
-        *(Window(rung.window, rung) for rung in islice(rungs, 1 if situation.second_looks >= 1 else 0)),
+        *(
+            Window(rung.window, rung)
+            for rung in rungs[:1]
+            if situation.second_looks >= 1 or ladder.pressing(rung, now=now, horizon=policy.horizon)
+        ),
     )
     name: PlanName = "B" if low < edge - situation.overlap else "A"
+    if situation.hinted and not windows:
+        name = "D"
     return Plan(reads, name, sum(each.requests for each in present))
 
 
@@ -186,9 +196,14 @@ def wait(situation: Situation, policy: Policy, credit: float, pace: float) -> fl
         interval=interval,
         price=situation.price,
         most=PAGE,
-        arriving=(situation.arrival_rate, situation.typical),
+        arriving=(0.0 if situation.hinted else situation.arrival_rate, situation.typical),
     )
-    return max(min(interval, due), (1.0 - credit) / pace)
+    # A look at what was hinted lies between two cycles; the interval counts from then.
+    left = interval - _unobserved(situation)
+    if situation.fresh_at is not None:
+        fresh = (situation.fresh_at + _longest(situation, policy) - situation.now) / SECOND
+        due = min(due, fresh if fresh > 0 else interval)
+    return max(min(interval, due, left if left > 0 else interval), (1.0 - credit) / pace)
 
 
 def lower_bound(arrival_rate: float, span: float) -> int:
@@ -228,12 +243,14 @@ def _edge(coverage: Coverage, begin: Micros, situation: Situation) -> Micros:
 def _present(edge: Micros, situation: Situation, policy: Policy) -> list[_Option]:
     """The best reads of the present that are worth their price, as many as are allowed.
 
-    A fresh window is read at least once an interval, whatever it is worth.
+    A fresh window is read at least once an interval, whatever it is worth. Where hints make up for it, it is
+    read more rarely, and something in flight is looked at in its place.
     """
     windows = sorted(_windows(edge, situation, policy), key=lambda each: each.requests)
     fitting = [each for each in windows if each.requests <= situation.allowed] or windows[:1]
     window = max(fitting, key=lambda each: each.worth - situation.price * each.requests)
-    overdue = situation.fresh_at is None or situation.now - situation.fresh_at >= policy.interval
+    overdue = situation.fresh_at is None or situation.now - situation.fresh_at >= _longest(situation, policy)
+    unobserved = _unobserved(situation) * SECOND >= policy.interval
     assert isinstance(window.read, Window)  # noqa: S101 - says what _windows makes
     shown = window.read.interval
     elsewhere = {
@@ -252,7 +269,7 @@ def _present(edge: Micros, situation: Situation, policy: Policy) -> list[_Option
     else:
         batches = _batches(situation.sightings, situation.now)
     for batch in batches:
-        if allowed <= 0 or batch.worth < situation.price:
+        if allowed <= 0 or (batch.worth < situation.price and (chosen or not unobserved)):
             break
         chosen.append(batch)
         allowed -= 1
@@ -278,6 +295,11 @@ def _windows(edge: Micros, situation: Situation, policy: Policy) -> Iterator[_Op
             break
 
 
+def _longest(situation: Situation, policy: Policy) -> float:
+    """The longest time without a fresh window, in microseconds."""
+    return interval_factor(relaxed=situation.hinted, interval=policy.interval / SECOND) * policy.interval
+
+
 def _page(arrival_rate: float) -> float:
     """The span, in microseconds, whose tasks fill a page as far as it is planned to be filled."""
     return PAGE * FULL / max(arrival_rate, 1e-9) * SECOND
@@ -295,12 +317,22 @@ def _window(
     first, last = (bisect_left(created, (instant, -1.0)) for instant in (low, high))
     worth = sum(gathered for _, gathered in created[first:last])
     worth += _arrived(edge, high, situation)
-    requests = lower_bound(situation.arrival_rate, (high - low) / SECOND)
+    # What is known to be there says more than a rate does of a burst that lies back.
+    requests = max(lower_bound(situation.arrival_rate, (high - low) / SECOND), ceil((last - first) / PAGE))
     return _Option(Window(Interval(low, high), fresh=True), worth, requests)
+
+
+def _unobserved(situation: Situation) -> float:
+    """Seconds since anything in flight was seen, while fresh windows do not show it; 0 if nothing is."""
+    if not situation.hinted or not situation.sightings:
+        return 0.0
+    return (situation.now - max(each.seen_at for each in situation.sightings.values())) / SECOND
 
 
 def _arrived(low: Micros, high: Micros, situation: Situation) -> float:
     """The delay gathered by what must have arrived in an interval that nobody has read."""
+    if situation.hinted:
+        return 0.0
     span = (high - low) / SECOND / NODES
     ages = ((situation.now - high) / SECOND + (node + 0.5) * span for node in range(NODES))
     return situation.arrival_rate * span * sum(situation.typical.unseen(0.0, age) for age in ages)

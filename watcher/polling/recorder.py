@@ -73,8 +73,12 @@ class _Decided:
     decision: Decision
 
 
+Ended = Callable[[Mapping[TaskId, Micros]], None]
+"""Is told of tasks, with their created_at, that were seen to end for the first time."""
+
+
 class Recorder:
-    """Writes what was read of one scope, under one lease.
+    """Writes what was read of one scope, under one lease, and tells ``ended`` which tasks have ended.
 
     Every method raises ``LeaseLostError`` when the lease is another's, ``ConflictError`` when the scope's
     progress was moved meanwhile, and the store's own errors.
@@ -89,6 +93,7 @@ class Recorder:
         publication: Publication,
         clock: Clock,
         metrics: Metrics,
+        ended: Ended | None = None,
     ) -> None:
         self._scope = scope
         self._nonce = nonce
@@ -96,6 +101,7 @@ class Recorder:
         self._publication = publication
         self._clock = clock
         self._metrics = metrics
+        self._ended = ended
 
     async def record(
         self, tasks: Iterable[Task], rules: Rules, now: Micros, before: ScopeState, after: ScopeState
@@ -180,6 +186,7 @@ class Recorder:
             match await self._store.commit(commit, self._nonce):
                 case Outcome.APPLIED:
                     self._measure(decided, soon=backfill is None)
+                    self._tell_ended(decided)
                     return _summary(decided, types, len(entries))
                 case Outcome.FENCED:
                     raise LeaseLostError
@@ -203,6 +210,16 @@ class Recorder:
             for each in decided
             for transition in each.decision.transitions
         ]
+
+    def _tell_ended(self, decided: Sequence[_Decided]) -> None:
+        ended = {
+            each.task_id: each.created_at
+            for each in decided
+            if each.decision.known.status in TERMINAL
+            and (each.before is None or each.before.status not in TERMINAL)
+        }
+        if ended and self._ended is not None:
+            self._ended(ended)
 
     def _measure(self, decided: Sequence[_Decided], *, soon: bool) -> None:
         now = from_seconds(self._clock.time())

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Final, Literal
 
@@ -18,6 +18,7 @@ from watcher.polling.pacer import Pacer
 from watcher.polling.planner import (
     DEEPEST,
     FIRST_WIDTH,
+    PAGE,
     Adoption,
     Batch,
     Plan,
@@ -40,7 +41,7 @@ from watcher.state.store import Store
 StartMode = Literal["baseline", "all"] | Micros
 
 ABSENCES: Final = 3
-"""Cycles in which a task must be missing before it is said to have vanished: one absence proves nothing."""
+"""Absences, an interval apart, after which a task is said to have vanished: one proves nothing."""
 LOOKBACK: Final = 600.0
 """Seconds before a first run that are read too: what may have ended while the first listing was under way."""
 PARALLEL: Final = 4
@@ -106,6 +107,7 @@ class Scanner:
         policy: PollPolicy,
         schedule: Schedule,
         pacer: Pacer,
+        hinted: Callable[[], bool] = lambda: False,
     ) -> None:
         self._reader = reader
         self._recorder = recorder
@@ -113,6 +115,8 @@ class Scanner:
         self._policy = policy
         self._schedule = schedule
         self._pacer = pacer
+        self._hinted = hinted
+        self._heard = 0
         self._memory = Memory(schedule.survival_of)
         self._thrift = Thrift()
         self._arrivals = Arrivals()
@@ -121,7 +125,7 @@ class Scanner:
         self._credit = 1.0
         self._fresh_at: Micros | None = None
         self._cycled_at: Micros | None = None
-        self._absences: dict[TaskId, int] = {}
+        self._absences: dict[TaskId, _Absence] = {}
 
     @property
     def memory(self) -> int:
@@ -130,6 +134,14 @@ class Scanner:
         A record forgotten sooner would be derived, and told, a second time.
         """
         return max(ladder.memory(self._policy.planning.horizon), max(OVERLAPS) * SECOND + DEEPEST)
+
+    def heard(self, tasks: Sequence[Task], recorded: Recorded, now: Micros) -> None:
+        """Take in what was read beside the cycles: a look at hinted tasks."""
+        self._memory.saw(tasks, now)
+        self._schedule.learn(recorded.ended)
+        self._heard += len(recorded.first_seen)
+        for task in tasks:
+            self._absences.pop(task.id, None)
 
     async def run_once(self) -> Cycle:
         """One cycle. A failing read leaves its part to the next cycle and does not stop the other reads.
@@ -191,6 +203,7 @@ class Scanner:
             second_looks=self._thrift.credit,
             levels=ladder.levels_affordable(rate, self._thrift.spending),
             fresh_at=self._fresh_at,
+            hinted=self._hinted(),
         )
 
     async def _begin(self, tally: _Tally) -> Micros:
@@ -220,7 +233,23 @@ class Scanner:
         for read in made.reads:
             if not isinstance(read, Batch) and not tally.api_failing:
                 await self._list(read, made.name, now, tally)
+        asked += self._not_shown(made, tally)
         await self._ask_by_id(asked, made.name, now, tally)
+
+    def _not_shown(self, made: Plan, tally: _Tally) -> list[tuple[TaskId, ...]]:
+        """What the fresh window was to show and did not, since it failed or the task is gone: asked for by id.
+
+        The longest unseen come first; of more than may be asked side by side the rest is for other cycles.
+        """
+        fresh = [read.interval for read in made.reads if isinstance(read, Window) and read.fresh]
+        missing = sorted(
+            (sighting.seen_at, task_id)
+            for task_id, sighting in self._memory.sightings.items()
+            if task_id not in tally.seen
+            and any(window.low <= sighting.created_at < window.high for window in fresh)
+        )
+        ids = [task_id for _, task_id in missing[: PAGE * PARALLEL]]
+        return [tuple(ids[at : at + PAGE]) for at in range(0, len(ids), PAGE)]
 
     async def _list(self, read: Window | Adoption, name: str, now: Micros, tally: _Tally) -> None:
         """Read a listing to its last page; the state moves in the same step as that page is written."""
@@ -255,8 +284,9 @@ class Scanner:
         if read.rung is None and read.fresh:
             added = read.interval.span - before.coverage.covered(read.interval)
             if self._fresh_at is not None:
-                self._arrivals = self._arrivals.read(len(recorded.first_seen) - len(late), added)
-            self._fresh_at = now
+                new = len(recorded.first_seen) - len(late) + self._heard
+                self._arrivals = self._arrivals.read(new, added)
+            self._fresh_at, self._heard = now, 0
         else:
             self._width = next_width(self._width, read.interval.span, rows)
         if before.adopted:
@@ -299,22 +329,34 @@ class Scanner:
         except ExceptionGroup as failed:
             # One of them says enough: the lease or the store is gone for all, or progress was moved for all.
             raise failed.exceptions[0] from None
-        await self._count_absences(state, tally)
+        await self._count_absences(state, tally, now)
 
-    async def _count_absences(self, state: ScopeState, tally: _Tally) -> None:
+    async def _count_absences(self, state: ScopeState, tally: _Tally, now: Micros) -> None:
+        """Note who was missing, at most once an interval: looks may follow each other within moments."""
+        self._memory.missed(tally.absent, now)
         for task_id in tally.seen & self._absences.keys():
             del self._absences[task_id]
         for task_id in tally.absent:
-            self._absences[task_id] = self._absences.get(task_id, 0) + 1
+            before = self._absences.get(task_id, _Absence())
+            if before.at is None or now - before.at >= self._policy.planning.interval:
+                self._absences[task_id] = _Absence(before.times + 1, now)
         vanished = {
             task_id: state.in_flight[task_id]
-            for task_id in tally.absent
-            if self._absences[task_id] >= ABSENCES
+            for task_id in tally.absent & state.in_flight.keys()
+            if self._absences[task_id].times >= ABSENCES
         }
         if vanished:
             tally.recorded += await self._recorder.record_vanished(vanished, self._rules(state), state)
             for task_id in vanished:
                 del self._absences[task_id]
+
+
+@dataclass(frozen=True, slots=True)
+class _Absence:
+    """How often a task was missing in a row, and when that was last counted."""
+
+    times: int = 0
+    at: Micros | None = None
 
 
 @dataclass(slots=True)

@@ -1,15 +1,16 @@
 """The request budget that all replicas and all shards share, kept in the store and counted on its clock.
 
-Each process asks for one request at a time, and the store lets it start or says when to ask again
-(``scripts/budget.lua``). So a pause holds for those who wait already, nobody's clock matters, and processes
-that wait take turns. A process that ends while it waits takes nothing with it.
+A request asks to start, and the store lets it or says when to ask again (``scripts/budget.lua``). So a pause
+holds for those that wait already, nobody's own clock matters, and all that wait stand in one line. What ends
+while it waits takes nothing with it.
 """
 
 from __future__ import annotations
 
-import asyncio
 import math
 import secrets
+from collections import deque
+from itertools import count
 from typing import Final
 
 from redis.asyncio import Redis
@@ -20,26 +21,24 @@ from watcher.state.lua import script
 from watcher.state.store import store_errors
 
 PATIENCE: Final = 1.0
-"""Seconds for which a process that does not come when it is its turn keeps the others waiting.
+"""Seconds for which a request that does not come when it is its turn keeps the others waiting.
 
-Who waits asks again at least so often."""
+Whoever waits asks again at least so often.
+"""
 PROMPT: Final = 0.02
-"""Seconds that the store's answer may take; after that the request would start too long after it was counted."""
+"""Seconds that the store's answer may take; after that a request would start too long after it was counted."""
 LONGEST_PAUSE: Final = 86_400.0
 """Seconds: a pause outlives every process, so a gateway's mistake must not stop them all for a year."""
 MICROS: Final = 1_000_000
 
 
 class SharedBudget:
-    """Lets at most ``limit`` requests start in any ``window_seconds``, whoever starts them.
+    """Lets at most ``limit`` requests start in any ``window_seconds``, whoever starts them, in one line.
 
-    Both methods that change anything raise ``StoreUnavailable`` when the store does not answer: without it no
-    request starts.
+    Every method raises ``StoreUnavailable`` when the store does not answer: without it no request starts.
     """
 
-    def __init__(
-        self, redis: Redis, keys: Keys, clock: Clock, *, limit: int, window_seconds: float
-    ) -> None:
+    def __init__(self, redis: Redis, keys: Keys, clock: Clock, *, limit: int, window_seconds: float) -> None:
         self._redis = redis
         self._keys = keys
         self._clock = clock
@@ -48,19 +47,22 @@ class SharedBudget:
         self._take = redis.register_script(script(__package__, "budget"))
         self._pause = redis.register_script(script(__package__, "pause"))
         self._process = secrets.token_hex(8)
-        self._number = 0
+        self._numbers = count()
+        self._left: deque[str] = deque()
         self._not_before = -math.inf
-        self._turn = asyncio.Lock()  # wakes its waiters in the order of their coming
 
     async def acquire(self) -> None:
         """Wait until a request may start, and count it as started.
 
         One that is cancelled takes nothing: its place, or its start, goes to the next one of this process.
         """
-        async with self._turn:
-            while (wait := await self._wait()) > 0:
+        request = self._left.popleft() if self._left else f"{self._process}/{next(self._numbers)}"
+        try:
+            while (wait := await self._wait(request)) > 0:
                 await self._clock.sleep(wait)
-            self._number += 1
+        except BaseException:
+            self._left.append(request)
+            raise
 
     async def pause_until(self, instant: float) -> None:
         """Let nobody start anything before this instant (monotonic seconds of this process).
@@ -81,27 +83,25 @@ class SharedBudget:
             seconds, micros = await self._redis.time()
             async with self._redis.pipeline(transaction=False) as pipe:
                 pipe.exists(self._keys.budget_pause)
-                pipe.zcount(
-                    self._keys.budget, f"({seconds * MICROS + micros - self._window}", "+inf"
-                )
+                pipe.zcount(self._keys.budget, f"({seconds * MICROS + micros - self._window}", "+inf")
                 paused, started = await pipe.execute()
         if paused or self._clock.monotonic() < self._not_before:
             return 0
         return max(0, self._limit - int(started))
 
-    async def _wait(self) -> float:
+    async def _wait(self, request: str) -> float:
         """Ask to start: seconds after which to ask again, 0 once it may."""
         now = self._clock.monotonic()
         if now < self._not_before:
             return self._not_before - now
-        wait = await self._ask()
+        wait = await self._ask(request)
         if not wait and self._clock.monotonic() - now > PROMPT:
             # Counted anew, it is counted closer to when it really starts.
-            wait = await self._ask()
+            wait = await self._ask(request)
         return wait
 
-    async def _ask(self) -> float:
-        keys = [self._keys.budget, self._keys.budget_line, self._keys.budget_pause]
-        args: list[str | int] = [self._limit, self._window, round(PATIENCE * MICROS), self._process, self._number]
+    async def _ask(self, request: str) -> float:
+        keys = [self._keys.budget, self._keys.budget_line, self._keys.budget_due, self._keys.budget_pause]
+        args: list[str | int] = [self._limit, self._window, round(PATIENCE * MICROS), request]
         with store_errors():
             return float(await self._take(keys=keys, args=args)) / MICROS

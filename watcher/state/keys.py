@@ -19,7 +19,8 @@
 | ``{ns}:attempts:<endpoint>`` | hash | stream id → what its attempts gave so far |
 | ``{ns}:dead:<endpoint>`` | stream | dead letters: the event, the reason, the last answer |
 | ``{namespace}:budget`` | sorted set | requests that started within the last window → when (µs) |
-| ``{namespace}:budget:line`` | sorted set | process that waits to start one → when its turn comes (µs) |
+| ``{namespace}:budget:line`` | sorted set | request that waits to start → when it first asked to (µs) |
+| ``{namespace}:budget:due`` | sorted set | request that waits to start → by when it must have asked again (µs) |
 | ``{namespace}:budget:pause`` | string | there while no request may start; expires with the pause |
 | ``{namespace}:hints`` | stream | hints for all shards: whoever gives one need not know of shards |
 
@@ -89,8 +90,13 @@ class Keys:
 
     @property
     def budget_line(self) -> str:
-        """Key of the processes that wait to start a request."""
+        """Key of the requests that wait to start, in their order."""
         return f"{{{self.namespace}}}:budget:line"
+
+    @property
+    def budget_due(self) -> str:
+        """Key of when those that wait must have asked again."""
+        return f"{{{self.namespace}}}:budget:due"
 
     @property
     def budget_pause(self) -> str:

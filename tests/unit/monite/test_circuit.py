@@ -169,10 +169,13 @@ async def test_one_that_is_cancelled_lets_another_try() -> None:
     await line.clock.advance(FIRST)
     assert list(line.under_way) == ["x"]
     line.tasks.pop("x").cancel()  # while it tries
+    line.begin("new")  # comes before the next has noticed, and does not overtake it
     await settle()
     assert list(line.under_way) == ["z"]
     await line.end("z")
+    assert list(line.under_way) == ["new"]
     assert line.gauge == 0
+    await line.stop()
 
 
 async def test_what_began_before_is_no_answer_to_whether_it_is_over() -> None:
@@ -200,5 +203,9 @@ async def test_it_is_said_once_and_so_is_its_end() -> None:
         ("breaker.opened", "warning"),
         ("breaker.closed", "info"),
     ]
-    assert (logs[0]["reason"], logs[0]["request_id"], logs[0]["failures"]) == ("server_error", "r-1", THRESHOLD)
+    assert (logs[0]["reason"], logs[0]["request_id"], logs[0]["failures"]) == (
+        "server_error",
+        "r-1",
+        THRESHOLD,
+    )
     assert (logs[1]["seconds"], logs[1]["probes"]) == (30.0, 3)

@@ -107,7 +107,15 @@ def test_good(status: int, good: bool) -> None:
     assert Head(status).good is good
 
 
-NAMES = ["date", "retry-after", "ratelimit-remaining", "ratelimit-limit", "x-request-id", "x-process-time", "location"]
+NAMES = [
+    "date",
+    "retry-after",
+    "ratelimit-remaining",
+    "ratelimit-limit",
+    "x-request-id",
+    "x-process-time",
+    "location",
+]
 texts = st.text("ab9é٣\x1b\0\u2028 ", max_size=60) | st.text("0123456789., :+-GMTMonNv", max_size=60)
 
 
