@@ -16,9 +16,11 @@ settings.load_profile("watcher")
 def _logs_as_they_were() -> Iterator[None]:
     """What is under test configures the log of the whole process, on streams that end with the test."""
     loggers = [logging.getLogger(name) for name in (None, "httpx", "httpcore", "aiohttp.access", "apprise")]
-    before = [(logger, logger.level, list(logger.handlers)) for logger in loggers]
     for logger in loggers[1:]:
         logger.setLevel(logging.NOTSET)
+        logger.propagate = True
+        logger.handlers.clear()
+    before = [(logger, logger.level, list(logger.handlers)) for logger in loggers]
     yield
     structlog.reset_defaults()
     structlog.contextvars.clear_contextvars()

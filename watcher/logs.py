@@ -9,6 +9,7 @@ import sys
 from collections.abc import Callable, Iterable
 from typing import Any, Final, TextIO
 
+import msgspec
 import structlog
 from structlog.tracebacks import ExceptionDictTransformer
 from structlog.typing import EventDict, Processor, WrappedLogger
@@ -20,6 +21,9 @@ _SHORTEST_SECRET: Final = 4
 
 _LAST_RESORT: Final = r"(?i:(?P<word>bearer\s+|whsec_))[\w.~+/=-]{16,}"
 """What looks like a secret though nobody named it: bearer tokens (RFC 6750) and signing secrets."""
+
+_SUSPECT: Final = ("bearer", "whsec_")
+"""What a line must hold, in lower case, for the last resort to apply."""
 
 _TALKATIVE: Final = ("httpx", "httpcore", "aiohttp.access", "apprise")
 """Libraries that tell of every request at info, URL included; only their warnings are wanted."""
@@ -77,14 +81,19 @@ def masking(secrets: Iterable[str] = ()) -> Callable[[WrappedLogger, str, Any], 
         if len(secret) >= _SHORTEST_SECRET
         # As it is, and as a repr or JSON, or one in the other, writes quotes and other letters.
         for text in (secret, repr(secret)[1:-1])
-        for form in (text, json.dumps(text)[1:-1])
+        for form in (text, json.dumps(text)[1:-1], _as_json(text)[1:-1])
     }
     # The longest first: a secret may begin with another one.
     exact = [re.escape(form) for form in sorted(forms, key=lambda form: (-len(form), form))]
     pattern = re.compile("|".join([*exact, _LAST_RESORT]))
 
     def mask(_logger: WrappedLogger, _method: str, line: Any) -> str:
-        return pattern.sub(lambda found: (found["word"] or "") + MASK, str(line))
+        text = str(line)
+        # Nearly every line is innocent, and looking for words takes a tenth of what the pattern takes.
+        lowered = text.lower()
+        if not any(word in lowered for word in _SUSPECT) and not any(form in text for form in forms):
+            return text
+        return pattern.sub(lambda found: (found["word"] or "") + MASK, text)
 
     return mask
 
@@ -97,7 +106,15 @@ def _console(*, colours: bool) -> list[Processor]:
 
 def _json() -> list[Processor]:
     exceptions = structlog.processors.ExceptionRenderer(ExceptionDictTransformer(show_locals=False))
-    return [exceptions, _leading, structlog.processors.JSONRenderer()]
+    return [exceptions, _leading, structlog.processors.JSONRenderer(serializer=_as_json)]
+
+
+def _as_json(value: Any, default: Callable[[Any], Any] = repr) -> str:
+    """JSON text; what JSON does not know is written as ``default`` says."""
+    try:
+        return msgspec.json.encode(value, enc_hook=default).decode()
+    except (UnicodeEncodeError, TypeError):
+        return json.dumps(value, default=default)  # slower, but it writes half characters and odd keys, too
 
 
 def _leading(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:

@@ -173,9 +173,7 @@ def _targets(found: dict[str, list[Sample]], concurrency: int) -> list[Target]:
 async def _daemon(stage: _Stage, concurrency: int) -> Sample:
     """Everything that stands on the stream, until the last delivery has been settled."""
     redis, keys, metrics = stage.redis, Keys(), Metrics()
-    endpoint = Endpoint(
-        name="bench", url=stage.receiver.url, secrets=(_SECRET,), concurrency=concurrency, events=("*",)
-    )
+    endpoint = Endpoint(name="bench", url=stage.receiver.url, secrets=(_SECRET,), concurrency=concurrency)
     await erase(redis)
     await _fill(redis, keys, stage.events)
     webhooks = Webhooks(

@@ -55,7 +55,7 @@ async def until_all_published(sandbox: Sandbox, url: str) -> None:
 
     async def enough() -> set[tuple[str, str]] | None:
         now = from_seconds(SystemClock().time())
-        ended = {(task.id, task.outcome) for task in sandbox.world.truth(now) if task.ended_by(now)}
+        ended = {(str(task.id), task.outcome) for task in sandbox.world.truth(now) if task.ended_by(now)}
         return ended if len(ended) > 10 else None
 
     expected: set[tuple[str, str]] = await eventually(enough, "the simulated API stands still")

@@ -609,8 +609,8 @@ async def test_through_apprise_to_a_real_receiver(
     assert accepted["title"] == "2 OCR tasks failed"
     assert accepted["message"].endswith("Task ids:\ntask-1\ntask-3")
     log = daemon_log.getvalue()
-    assert '"event": "alert.failed"' in log
-    assert '"reason": "failure, http 503"' in log
-    assert '"event": "alert.sent"' in log
+    assert '"event":"alert.failed"' in log
+    assert '"reason":"failure, http 503"' in log
+    assert '"event":"alert.sent"' in log
     for secret in ("PASSWORD", "T0KEN", f"127.0.0.1:{receiver.port}/"):
         assert secret not in log

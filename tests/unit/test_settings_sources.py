@@ -110,7 +110,10 @@ def test_a_whole_toml_file(toml: Path) -> None:
     assert settings.monite.entities == (ENTITY,)
     assert settings.monite.requests_per_second == 12
     assert (settings.poll.interval, settings.poll.start) == (2.5, 1_769_846_400_000_000)
-    assert (settings.events.types, settings.events.recognized_data) == (("ocr_task.success", "ocr_task.error"), True)
+    assert (settings.events.types, settings.events.recognized_data) == (
+        ("ocr_task.success", "ocr_task.error"),
+        True,
+    )
     assert [url.get_secret_value() for url in settings.alerts.urls] == ["json://x.test"]
     assert [endpoint.name for endpoint in settings.webhooks] == ["one", "two"]
     assert settings.webhooks[0].headers["X-Team"].get_secret_value() == "billing"

@@ -63,12 +63,17 @@ class Dispatcher:
         self._wake = wake
         self._idle_ms = int(take_over_after * 1000)
         self._take_over_at = clock.monotonic()
+        self._stopping = False
+
+    def stop(self) -> None:
+        """Let ``run`` end after its turn. Cancelling it besides ends a turn that only waits."""
+        self._stopping = True
 
     async def run(self) -> None:
-        """Dispatch until cancelled; what was read by then is accepted before it ends."""
+        """Dispatch until stopped or cancelled; what was read by then is accepted before it ends."""
         try:
             await self._start()
-            while True:
+            while not self._stopping:
                 try:
                     await self._outage.through("dispatch", self.run_once)
                 except GroupLost:

@@ -59,6 +59,7 @@ class Webhooks:
         self._outage = Outage(clock)
         self._senders = [sender(endpoint, clock) for endpoint in endpoints]
         self._lanes: list[Lane] = []
+        self._dispatcher: Dispatcher | None = None
         self._running: asyncio.Task[None] | None = None
         self._dispatching: asyncio.Task[None] | None = None
 
@@ -79,15 +80,17 @@ class Webhooks:
         """Claim no more, and let the attempts under way end within the grace; the rest is given back.
 
         When it returns, ``run`` has ended. If the store is away, it takes some seconds more than the grace.
+        It does nothing while ``run`` is not running.
         """
         running = self._running
         if running is None:
             return
         for lane in self._lanes:
             lane.stop()
-        if self._dispatching is None:
+        if self._dispatcher is None or self._dispatching is None:
             running.cancel()  # it has not even begun
         else:
+            self._dispatcher.stop()
             self._dispatching.cancel()
         await asyncio.wait({running}, timeout=grace_seconds)
         running.cancel()
@@ -98,7 +101,7 @@ class Webhooks:
             self._lane(endpoint, sender)
             for endpoint, sender in zip(self._endpoints, self._senders, strict=True)
         ]
-        dispatcher = Dispatcher(
+        self._dispatcher = dispatcher = Dispatcher(
             self._group,
             self._endpoints,
             clock=self._clock,

@@ -1,0 +1,137 @@
+"""The commands as a person calls them, beside a running daemon and without one."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+
+import pytest
+
+from watcher.sandbox import Sandbox
+
+from .harness import eventually, listening, new_secret, running, settings_for, until_ready, webhook
+
+
+async def command(settings: Mapping[str, str], *words: str) -> tuple[int, str, str]:
+    """Exit code, output and complaints of ``watcher WORDS``."""
+    inherited = {name: value for name, value in os.environ.items() if not name.startswith("WATCHER_")}
+    process = await asyncio.create_subprocess_exec(
+        sys.executable,
+        "-m",
+        "watcher",
+        *words,
+        env={**inherited, **settings},
+        stdin=asyncio.subprocess.DEVNULL,
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.PIPE,
+    )
+    out, err = await process.communicate()
+    assert "Traceback" not in err.decode()
+    return process.returncode or 0, out.decode(), err.decode()
+
+
+async def test_status_tail_check_and_reset_beside_a_daemon(directory: Path, sandbox: Sandbox) -> None:
+    async with listening() as endpoint:
+        hooks = json.dumps([webhook("shop", endpoint.url, new_secret())])
+        settings = settings_for(sandbox.base_url, directory, WATCHER_WEBHOOKS=hooks)
+        async with running(settings, directory) as daemon:
+            await until_ready(daemon)
+
+            async def delivered() -> bool | None:
+                return True if len(endpoint.ids) > 5 else None
+
+            await eventually(delivered, "nothing was delivered")
+
+            code, out, _ = await command(settings, "status", "--json")
+            found = json.loads(out)
+            assert code == 0
+            assert str(daemon.pid) in found["shards"][0]["holder"]
+            assert [scope["scope"] for scope in found["scopes"]] == ["-"]
+            assert found["endpoints"]["shop"]["dead_letters"] == 0
+            code, out, _ = await command(settings, "status")
+            assert (code, "shop" in out, "held by" in out) == (0, True, True)
+
+            code, out, _ = await command(settings, "tail", "--from", "beginning", "--no-follow", "--json")
+            events = [json.loads(line) for line in out.splitlines()]
+            assert code == 0
+            assert {event["id"] for event in events} >= set(endpoint.ids[:5])
+            code, out, _ = await command(
+                settings, "tail", "--from", "beginning", "--no-follow", "--json", "--type", "error"
+            )
+            assert {json.loads(line)["type"] for line in out.splitlines()} == {"ocr_task.error"}
+            code, out, _ = await command(settings, "tail", "--from", "beginning", "--no-follow")
+            assert "after it ended" in out
+
+            code, out, _ = await command(settings, "check")
+            assert code == 0, out
+            assert [line.split()[:2] for line in out.splitlines()] == [
+                ["ok", "settings"],
+                ["ok", "API"],
+                ["ok", "store"],
+                ["ok", "endpoint"],
+            ]
+
+            code, _, err = await command(settings, "reset", "no-such-scope")
+            assert (code, "is not watched" in err) == (2, True)
+            code, out, _ = await command(settings, "reset", "-", "--yes")
+            assert (code, out) == (0, "forgot scope -\n")
+            await until_ready(daemon)
+
+
+async def test_check_names_everything_that_fails(directory: Path, sandbox: Sandbox) -> None:
+    endpoints = [
+        webhook("nowhere", "http://127.0.0.1:1/", new_secret()),
+        webhook("unknown", "https://no-such-host.invalid/", new_secret()),
+        webhook("metadata", "http://169.254.169.254/", new_secret()),
+    ]
+    settings = settings_for(
+        sandbox.base_url,
+        directory,
+        WATCHER_MONITE__TOKEN="invalid",
+        WATCHER_WEBHOOKS=json.dumps(endpoints),
+        WATCHER_REDIS__URL="redis://127.0.0.1:1/0",
+    )
+    del settings["WATCHER_REDIS__DATA_DIR"]
+    code, out, _ = await command(settings, "check")
+    lines = out.splitlines()
+    assert code == 1
+    assert [line.split()[0] for line in lines] == ["ok", "FAIL", "FAIL", "FAIL", "FAIL", "FAIL"]
+    assert "cannot connect to 127.0.0.1:1" in lines[3]
+    assert "does not resolve" in lines[4]
+    assert "which the address policy refuses" in lines[5]
+
+
+@pytest.mark.parametrize(
+    ("words", "settings", "code", "told"),
+    [
+        (["run"], {}, 2, "WATCHER_MONITE__TOKEN: nothing to authenticate with"),
+        (["run"], {"WATCHER_POLL__INTERVAL": "0"}, 2, "WATCHER_POLL__INTERVAL: 0 is less than 0.2"),
+        (["check"], {"WATCHER_POLL__INTERVALL": "5"}, 2, "did you mean WATCHER_POLL__INTERVAL?"),
+        (
+            ["run"],
+            {"WATCHER_MONITE__TOKEN": "t", "WATCHER_ALERTS__URLS": "nonsense://x"},
+            2,
+            "is not an Apprise URL",
+        ),
+        (["status"], {}, 1, "no daemon runs its store in"),
+        (["tail", "--from", "yesterday"], {}, 2, "--from: 'yesterday' is not a time"),
+        (["demo", "--rate", "0"], {}, 2, "--rate: 0 is too little"),
+        (["sandbox", "--port", "70000"], {}, 2, "--port: must be from 0 to 65535"),
+        (["no-such-command"], {}, 2, "No such command"),
+    ],
+)
+async def test_what_is_wrong_is_said_in_a_line(
+    words: list[str], settings: dict[str, str], code: int, told: str, directory: Path
+) -> None:
+    found, _, err = await command({"WATCHER_REDIS__DATA_DIR": str(directory), **settings}, *words)
+    assert (found, told in err) == (code, True), err
+
+
+async def test_the_version_is_said() -> None:
+    code, out, _ = await command({}, "--version")
+    assert code == 0
+    assert out.startswith("ocr-watcher ")
