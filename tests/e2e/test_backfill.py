@@ -179,8 +179,8 @@ async def test_a_scope_that_is_not_watched_is_refused_and_one_called_off_ends(
 
         await eventually(begun, "it never began")
         where = "goes on where it stopped"
-        code, said = await watcher(settings, directory, *command, interrupt_at=where)
-        assert (code, "The daemon goes on." in said) == (130, True), said
+        code, said = await watcher(settings, directory, *command, interrupt_at="rows/s")
+        assert (code, where in said, "The daemon goes on." in said) == (130, True, True), said
         code, said = await watcher(settings, directory, "backfill", "--from", "2021-01-01")
         assert (code, "another backfill is under way" in said) == (1, True)
         code, said = await watcher(settings, directory, "backfill", "--stop")

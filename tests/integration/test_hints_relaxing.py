@@ -13,7 +13,7 @@ from tests.unit.polling.daemon import Daemon
 from watcher.model import Hint, Scope, TaskId, from_seconds
 from watcher.polling.hints import ENOUGH, RELAXED
 from watcher.polling.poller import SLICE
-from watcher.polling.scanner import Cycle
+from watcher.polling.scanner import Cycle, _Absence
 from watcher.state.coverage import Interval
 
 T0 = 1_800_000_000.0
@@ -151,7 +151,7 @@ async def test_cycles_know_what_a_look_has_seen(daemon: Daemon) -> None:
     began = clock.time()
     daemon.api.add(life("t", began, (began + 12, "success")))
     clock.move(3)
-    scanner._absences[TaskId("t")] = 2
+    scanner._absences[TaskId("t")] = _Absence(2)
     product = Product(daemon)
     await product.hint("t")
     sighting = scanner._memory.sightings[TaskId("t")]

@@ -16,6 +16,7 @@ import redis as sync_redis
 from redis.asyncio import Redis
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
+from redis.exceptions import RedisError
 
 from tests.fakes import EagerClock, FakeClock
 from tests.unit.state.heard_clock import HeardClock
@@ -140,19 +141,43 @@ class TestRate:
         assert started <= len(starts) <= started + 225
         await asyncio.gather(*[budget.acquire() for budget in budgets])
 
-    async def test_a_cancelled_one_leaves_its_start_to_the_next(self, redis: Redis) -> None:
+    @pytest.mark.parametrize(
+        ("lost", "said"),
+        [(asyncio.CancelledError(), asyncio.CancelledError), (RedisError("reset"), StoreUnavailable)],
+    )
+    async def test_one_that_was_let_start_and_did_not_leaves_its_start_to_the_next(
+        self, redis: Redis, lost: BaseException, said: type[BaseException]
+    ) -> None:
         clock = HeardClock()
         budget = shared(redis, clock, limit=1, window=60)
-        clock.move(-1.0)
-        asking = asyncio.create_task(budget.acquire())
-        while not await redis.zcard(KEYS.budget):
-            pass
-        asking.cancel()  # it was let start, and will not hear of it
-        with suppress(asyncio.CancelledError):
-            await asking
+        take = budget._take
+
+        async def taken(keys: list[str], args: list[str | int]) -> None:
+            await take(keys=keys, args=args)
+            raise lost
+
+        budget._take = taken  # type: ignore[assignment] # its answer does not arrive
+        with pytest.raises(said):
+            await budget.acquire()
+        assert await redis.zcard(KEYS.budget) == 1
+        budget._take = take
         await budget.acquire()
         assert clock.waits.empty()
         assert await redis.zcard(KEYS.budget) == 1
+
+    async def test_one_that_is_cancelled_in_line_leaves_its_place_to_the_next(self, redis: Redis) -> None:
+        clock = HeardClock()
+        budget = shared(redis, clock, limit=1, window=60)
+        await budget.acquire()
+        lines = []
+        for _ in range(2):
+            waiting = asyncio.create_task(budget.acquire())
+            await clock.waits.get()
+            lines.append(await redis.zrange(KEYS.budget_line, 0, -1, withscores=True))
+            waiting.cancel()
+            await asyncio.wait([waiting])
+        assert lines[0] == lines[1]
+        assert len(lines[0]) == 1
 
     async def test_an_idle_budget_lets_a_burst_start_at_once(self, redis: Redis) -> None:
         clock = HeardClock()

@@ -348,7 +348,7 @@ class Scanner:
         if vanished:
             tally.recorded += await self._recorder.record_vanished(vanished, self._rules(state), state)
             for task_id in vanished:
-                del self._absences[task_id]
+                self._absences.pop(task_id, None)  # a look at a hint may have found it meanwhile
 
 
 @dataclass(frozen=True, slots=True)

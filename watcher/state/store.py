@@ -198,15 +198,12 @@ class Store:
 
     async def save_lifetimes(self, histograms: Mapping[str, bytes], nonce: str) -> None:
         """Keep what was learned; nothing is kept when the lease is another's."""
+        args: list[str | bytes] = [nonce]
+        for document_type, record in histograms.items():
+            args += (document_type, record)
         if histograms:
-            args: list[str | bytes] = [nonce, *chain.from_iterable(histograms.items())]
             with store_errors():
                 await self._keep(keys=[self.keys.lease, self.keys.lifetimes], args=args)
-
-    async def backfill(self) -> Job | None:
-        """The backfill that was asked for last, done or not; None if there is none, or it was called off."""
-        with store_errors():
-            return decode(*await self._redis.hmget(self.keys.backfill, "request", "progress"))
 
     async def reset(self, scope: Scope) -> None:
         """Forget everything about a scope: the next run is a first run for it. Its events stay."""
