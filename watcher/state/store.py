@@ -205,6 +205,11 @@ class Store:
             with store_errors():
                 await self._keep(keys=[self.keys.lease, self.keys.lifetimes], args=args)
 
+    async def backfill(self) -> Job | None:
+        """The backfill that was asked for last, done or not; None if there is none, or it was called off."""
+        with store_errors():
+            return decode(*await self._redis.hmget(self.keys.backfill, "request", "progress"))
+
     async def reset(self, scope: Scope) -> None:
         """Forget everything about a scope: the next run is a first run for it. Its events stay."""
         with store_errors():
