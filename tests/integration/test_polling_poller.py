@@ -21,6 +21,7 @@ from watcher.monite.errors import MoniteError, Rejected, ScopeRejected, Unauthor
 from watcher.polling.board import Board
 from watcher.polling.pacer import Pacer
 from watcher.polling.poller import PATIENCE, REFRESH, RETIRED, RETRY, ShardPoller, Tools
+from watcher.polling.reader import ATTEMPTS
 from watcher.polling.recorder import Publication
 from watcher.polling.scanner import PollPolicy
 from watcher.polling.schedule import Schedule
@@ -86,6 +87,17 @@ class TestPace:
         assert gaps == pytest.approx([5, 7.5, 12.5, 17.5, 17.5, 17.5, 17.5, 17.5, 17.5], abs=0.1)
         assert PATIENCE == 30
         assert [later - earlier for earlier, later in pairwise(moments(api)[-3:])] == pytest.approx([5, 5])
+
+    async def test_what_the_client_holds_back_is_not_put_off_here_as_well(
+        self, daemon: Daemon, api: Api, clock: EndingClock
+    ) -> None:
+        """Or a scope would come back long after the API has."""
+        api.fault = lambda _: unavailable()
+        await run_until(daemon, clock, T0 + 60)
+        began = [asked.at / 1e6 - T0 for asked in api.asked][::ATTEMPTS]
+        gaps = [later - earlier for earlier, later in pairwise(began)]
+        assert gaps == pytest.approx([5.0] * len(gaps), abs=0.1)
+        assert len(gaps) >= 10
 
 
 class TestSaying:

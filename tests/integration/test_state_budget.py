@@ -23,7 +23,7 @@ from tests.unit.state.heard_clock import HeardClock
 from watcher.clock import Clock, SystemClock
 from watcher.errors import StoreUnavailable
 from watcher.monite.budget import SLACK, Window
-from watcher.state.budget import LONGEST_PAUSE, PATIENCE, SharedBudget
+from watcher.state.budget import LONGEST_PAUSE, PATIENCE, PROMPT, SharedBudget
 from watcher.state.connection import connect
 from watcher.state.keys import Keys
 
@@ -58,7 +58,8 @@ def noting(budget: SharedBudget, redis: Redis, starts: Starts) -> SharedBudget:
             await take(keys=keys, args=args, client=pipe)
             pipe.zrange(KEYS.budget, 0, -1, withscores=True)
             wait, found = await pipe.execute()
-        starts.update(found)
+        for name, at in found:
+            starts[name] = max(at, starts.get(name, at))  # answers may come in another order
         return int(wait)
 
     budget._take = noted  # type: ignore[assignment] # a script, and more
@@ -201,34 +202,47 @@ class TestRate:
         waiting = asyncio.create_task(second.acquire())
         await clocks[1].wait_out(PATIENCE)
         assert await clocks[1].waits.get() == PATIENCE
-        (start,) = await redis.zrange(KEYS.budget, 0, -1)
-        await redis.zadd(KEYS.budget, {start: await server_time(redis) - MICROS / rate})
+        started_at = await server_time(redis) - MICROS / rate
+        await redis.zadd(KEYS.budget, {f"{first._process}/0": started_at})
         await clocks[1].advance(PATIENCE)
         assert 0 < await clocks[1].waits.get() <= SLACK
         waiting.cancel()
 
-    async def test_a_start_that_the_store_was_slow_to_tell_is_counted_anew(self, redis: Redis) -> None:
-        class Slow(FakeClock):
-            def monotonic(self) -> float:
-                self.move(0.05)
-                return super().monotonic()
+    async def test_one_that_is_sent_at_once_is_not_counted_anew(self, redis: Redis) -> None:
+        starts: Starts = {}
+        clock = HeardClock()
+        start = await noting(shared(redis, clock), redis, starts).acquire()
+        counted = dict(starts)
+        clock.move(PROMPT)
+        await start.confirm()
+        assert starts == counted
 
-        budget = shared(redis, Slow(), limit=1, window=60)
-        other = shared(redis, HeardClock(), limit=1, window=60)
-        asked = 0
-        ask = budget._ask
+    async def test_one_that_was_held_up_is_counted_when_it_is_sent(self, redis: Redis) -> None:
+        starts: Starts = {}
+        clock = HeardClock()
+        budget = noting(shared(redis, clock, limit=1, window=60), redis, starts)
+        other = noting(shared(redis, HeardClock(), limit=1, window=60), redis, starts)
+        start = await budget.acquire()
+        ((name, counted),) = starts.items()
+        assert await other._ask("other") > 0  # it lines up, and does not come between
+        clock.move(2 * PROMPT)
+        await start.confirm()
+        assert starts[name] > counted
+        assert set(starts) == {name}
+        assert clock.waits.empty()
 
-        async def counting(request: str) -> float:
-            nonlocal asked
-            asked += 1
-            if asked == 2:
-                assert await other._ask("other") > 0  # it lines up, and does not come between
-            return await ask(request)
-
-        budget._ask = counting  # type: ignore[method-assign] # to come between its two questions
-        await budget.acquire()
-        assert asked == 2
-        assert await redis.zcard(KEYS.budget) == 1
+    async def test_one_that_was_held_up_for_too_long_waits_again(self, redis: Redis) -> None:
+        """Its start was forgotten meanwhile, and another has taken its place."""
+        clock = HeardClock()
+        budget, other = (shared(redis, each, limit=1, window=PATIENCE) for each in (clock, FakeClock()))
+        start = await budget.acquire()
+        await redis.delete(KEYS.budget)
+        await other.acquire()
+        clock.move(2.0)
+        confirming = asyncio.create_task(start.confirm())
+        assert 0 < await clock.waits.get() <= PATIENCE
+        assert not confirming.done()
+        confirming.cancel()
 
     async def test_shards_share_one_budget(self, redis: Redis) -> None:
         clock = HeardClock()
@@ -291,6 +305,14 @@ class TestTurns:
                     known = {name.decode().partition("/")[0] for name in (*line, *starts)}
         order = sorted(range(8), key=lambda number: starts[f"{budgets[number]._process}/0".encode()])
         assert all(abs(number - place) < limit for place, number in enumerate(order))
+
+    async def test_each_is_told_when_its_turn_will_be(self, redis: Redis) -> None:
+        budget = shared(redis, limit=2, window=0.45)
+        for _ in range(2):
+            await budget.acquire()
+        waits = [await budget._ask(name) for name in "abcd"]
+        assert 0 < max(waits[:2]) <= 0.45
+        assert max(waits[:2]) < min(waits[2:]) <= max(waits[2:]) <= 0.9
 
     async def test_one_that_died_while_it_waited_is_not_waited_for_for_long(self, redis: Redis) -> None:
         clock = HeardClock()
@@ -426,7 +448,7 @@ class TestStore:
             left.append(await budget.remaining())
         assert left == [3, 2, 1, 0]
         old = await server_time(redis) - 61 * MICROS
-        await redis.zadd(KEYS.budget, dict.fromkeys(await redis.zrange(KEYS.budget, 0, 1), old))
+        await redis.zadd(KEYS.budget, {f"{budget._process}/{number}": old for number in range(2)})
         assert await budget.remaining() == 2
 
     async def test_it_keeps_nothing_for_ever(self, redis: Redis, redis_url: str) -> None:

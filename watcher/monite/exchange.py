@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
-from contextlib import AbstractAsyncContextManager
+from collections.abc import Callable, Iterator
+from contextlib import AbstractAsyncContextManager, contextmanager
 from typing import Final, Protocol, TypeVar
 
 import httpx
@@ -17,7 +17,7 @@ from watcher.model import from_seconds
 from watcher.monite.circuit import Circuit
 from watcher.monite.errors import InvalidPage, MoniteError, Unavailable
 from watcher.monite.headers import Head, read_head
-from watcher.monite.http import MAX_CONNECTIONS
+from watcher.monite.http import MAX_CONNECTIONS, about_to_send
 from watcher.monite.messages import clean
 from watcher.monite.server_clock import ServerClock
 from watcher.monite.verdict import Call, judge, wait_after
@@ -33,10 +33,18 @@ MAX_ERROR_BODY: Final = 64 * 1024
 _log = structlog.get_logger()
 
 
-class RequestBudget(Protocol):
-    """Says when requests may start. Both raise ``StoreError`` where it is kept in a store that fails."""
+class Start(Protocol):
+    """A request that the budget has counted."""
 
-    async def acquire(self) -> None:
+    async def confirm(self) -> None:
+        """It is about to be sent. If it was held up, it is counted anew, and waits where it must."""
+        ...
+
+
+class RequestBudget(Protocol):
+    """Says when requests may start. All of it raises ``StoreError`` if it is kept in a store that fails."""
+
+    async def acquire(self) -> Start:
         """Wait until a request may start, and count it."""
         ...
 
@@ -87,8 +95,9 @@ class Exchange:
         """
         try:
             async with self._turns, self._circuit.request(call.scope):
-                await self._budget.acquire()
-                return await self._ask(call, decode)
+                start = await self._budget.acquire()
+                with _confirmed(start):
+                    return await self._ask(call, decode)
         except MoniteError as error:
             # That a task is not there is an answer, not a failure.
             if not (call.kind == "task" and error.status == 404):
@@ -190,3 +199,13 @@ class Exchange:
             request_id=head.request_id if head else None,
             process_time=head.process_time if head else None,
         )
+
+
+@contextmanager
+def _confirmed(start: Start) -> Iterator[None]:
+    """Confirm it when its request has a connection: to make one may take long, and the API counts arrivals."""
+    token = about_to_send.set(start.confirm)
+    try:
+        yield
+    finally:
+        about_to_send.reset(token)

@@ -10,6 +10,9 @@ from __future__ import annotations
 import math
 import secrets
 from collections import deque
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from functools import partial
 from itertools import count
 from typing import Final
 
@@ -25,11 +28,29 @@ PATIENCE: Final = 1.0
 
 Whoever waits asks again at least so often.
 """
-PROMPT: Final = 0.02
-"""Seconds that the store's answer may take; after that a request would start too long after it was counted."""
+PROMPT: Final = 0.01
+"""Seconds within which a request must start once it has asked to; after that it is counted anew."""
 LONGEST_PAUSE: Final = 86_400.0
 """Seconds: a pause outlives every process, so a gateway's mistake must not stop them all for a year."""
 MICROS: Final = 1_000_000
+
+
+@dataclass(frozen=True, slots=True)
+class Start:
+    """A request that was counted when it asked at ``asked_at`` (monotonic seconds); ``ask_again`` repeats it."""
+
+    asked_at: float
+    ask_again: Callable[[], Awaitable[object]]
+    clock: Clock
+
+    async def confirm(self) -> None:
+        """It is about to be sent: if it was held up, count it now instead, waiting where that must be.
+
+        Raises:
+            StoreUnavailable: the store does not answer; it must not be sent.
+        """
+        if self.clock.monotonic() - self.asked_at > PROMPT:
+            await self.ask_again()
 
 
 class SharedBudget:
@@ -51,18 +72,18 @@ class SharedBudget:
         self._left: deque[str] = deque()
         self._not_before = -math.inf
 
-    async def acquire(self) -> None:
+    async def acquire(self) -> Start:
         """Wait until a request may start, and count it as started.
 
         One that is cancelled takes nothing: its place, or its start, goes to the next one of this process.
         """
         request = self._left.popleft() if self._left else f"{self._process}/{next(self._numbers)}"
         try:
-            while (wait := await self._wait(request)) > 0:
-                await self._clock.sleep(wait)
+            asked_at = await self._admitted(request)
         except BaseException:
             self._left.append(request)
             raise
+        return Start(asked_at, partial(self._admitted, request), self._clock)
 
     async def pause_until(self, instant: float) -> None:
         """Let nobody start anything before this instant (monotonic seconds of this process).
@@ -89,16 +110,16 @@ class SharedBudget:
             return 0
         return max(0, self._limit - int(started))
 
-    async def _wait(self, request: str) -> float:
-        """Ask to start: seconds after which to ask again, 0 once it may."""
-        now = self._clock.monotonic()
-        if now < self._not_before:
-            return self._not_before - now
-        wait = await self._ask(request)
-        if not wait and self._clock.monotonic() - now > PROMPT:
-            # Counted anew, it is counted closer to when it really starts.
-            wait = await self._ask(request)
-        return wait
+    async def _admitted(self, request: str) -> float:
+        """Wait until it may start; the moment when it asked and was counted."""
+        while True:
+            asked_at = self._clock.monotonic()
+            wait = self._not_before - asked_at
+            if wait <= 0:
+                wait = await self._ask(request)
+            if wait <= 0:
+                return asked_at
+            await self._clock.sleep(wait)
 
     async def _ask(self, request: str) -> float:
         keys = [self._keys.budget, self._keys.budget_line, self._keys.budget_due, self._keys.budget_pause]

@@ -11,6 +11,7 @@ from tests.unit.monite.scripted import Answer, ScriptedApi, answer
 from watcher.errors import StoreUnavailable
 from watcher.model import EntityId, from_seconds
 from watcher.monite.breaker import FIRST, THRESHOLD
+from watcher.monite.budget import Started
 from watcher.monite.errors import InvalidPage, MoniteError, RateLimited, Rejected, Unavailable
 from watcher.monite.exchange import MAX_ERROR_BODY
 from watcher.monite.verdict import Call
@@ -187,9 +188,10 @@ class Away:
     def __init__(self, *, at_once: bool) -> None:
         self.at_once = at_once
 
-    async def acquire(self) -> None:
+    async def acquire(self) -> Started:
         if self.at_once:
             raise StoreUnavailable("the store: gone")
+        return Started()
 
     async def pause_until(self, _: float) -> None:
         raise StoreUnavailable("the store: gone")
