@@ -191,7 +191,6 @@ async def test_ten_megabytes_are_not_read() -> None:
     async with receiving(flood, answer()) as receiver, sending(receiver.url) as sender:
         result = await sender.send(BODY, {})
         assert (result.reason, result.answer) == (Reason.SUCCESS, b"x" * 1024)
-        await receiver.all_closed()
         assert (await sender.send(BODY, {})).reason is Reason.SUCCESS
         assert [request.connection for request in receiver.requests] == [1, 2]
 
@@ -212,9 +211,14 @@ async def test_an_endpoints_header_takes_the_place_of_a_usual_one() -> None:
 
 
 async def test_no_cookie_is_kept() -> None:
-    async with receiving(answer(200, set_cookie="session=1")) as receiver, sending(receiver.url) as sender:
+    # By name, since no library keeps the cookies of a bare address.
+    async with (
+        receiving(answer(200, set_cookie="session=1")) as receiver,
+        sending(receiver.url.replace("127.0.0.1", "localhost")) as sender,
+    ):
         await sender.send(BODY, {})
         await sender.send(BODY, {})
+    assert len(receiver.requests) == 2
     assert all("cookie" not in request.headers for request in receiver.requests)
 
 

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from datetime import datetime
 from functools import cache, partial
-from typing import Final, assert_never
+from typing import Any, Final, assert_never
 
+import msgspec
 import structlog
 
 from watcher.clock import Clock
@@ -26,8 +27,36 @@ _SETTLE_SECONDS: Final = 5.0
 """The part of the margin that is kept for writing the outcome down."""
 
 
+class Ready(msgspec.Struct, frozen=True):
+    """A claimed delivery that lacks nothing but to be sent.
+
+    ``problem`` is why it cannot be sent at all; then ``event`` may be None. ``time`` is the event's, in unix
+    seconds. The headers hold the signature of the body at ``timestamp``.
+    """
+
+    claim: Claim
+    event: Event | None
+    problem: Reason | None = None
+    time: float = 0.0
+    body: bytes = b""
+    timestamp: int = 0
+    headers: Mapping[str, str] = {}
+
+
+class Attempted(msgspec.Struct, frozen=True):
+    """A delivery that was attempted, which ended at ``ended`` (unix seconds)."""
+
+    ready: Ready
+    attempt: Attempt
+    ended: float
+
+
 class Courier:
-    """Attempts deliveries to one endpoint. ``jitter`` gives a fraction from 0 to 1, anew each time."""
+    """Attempts deliveries to one endpoint, in three steps of which only the middle one waits.
+
+    Preparing and concluding are done for many at a time: a step that is still in the processor's caches
+    takes a third of what it takes between two requests. ``jitter`` gives a fraction from 0 to 1, anew each time.
+    """
 
     def __init__(
         self,
@@ -53,60 +82,67 @@ class Courier:
         """How long a claim must last."""
         return self._endpoint.timeout + CLAIM_MARGIN
 
-    async def deliver(self, claim: Claim) -> Settlement:
-        """Attempt a delivery once."""
-        started = self._clock.time()
-        if started + self._endpoint.timeout + _SETTLE_SECONDS > claim.ends / 1000:
-            # It lay waiting here too long: the claim could end amid the attempt.
-            return Settlement(claim, GiveBack())
-        event, time = None, started
+    def prepare(self, claim: Claim) -> Ready:
+        """Read the event and sign it."""
+        if not claim.fields:
+            return Ready(claim, None, Reason.EVENT_GONE)
+        event = None
         try:
-            if claim.fields:
-                event = from_fields(claim.fields)
-                time = _seconds(event.time)
-                attempt = await self._send(event, started)
-            else:
-                attempt = Attempt(Reason.EVENT_GONE)
+            event = from_fields(claim.fields)
+            time = _seconds(event.time)
         except EventFormatError:
-            attempt = Attempt(Reason.EVENT_MALFORMED)
+            return Ready(claim, event, Reason.EVENT_MALFORMED)
+        body, timestamp = to_body(event), int(self._clock.time())
+        headers = self._headers(event, timestamp, body)
+        return Ready(claim, event, None, time, body, timestamp, headers)
+
+    def _headers(self, event: Event, timestamp: int, body: bytes) -> dict[str, str]:
+        return {
+            "webhook-id": event.id,
+            "webhook-timestamp": str(timestamp),
+            "webhook-signature": signature(self._keys, event.id, timestamp, body),
+        }
+
+    async def attempt(self, ready: Ready) -> Attempted | GiveBack:
+        """Attempt a delivery once; not when its claim could end meanwhile, having lain here too long."""
         now = self._clock.time()
+        if now + self._endpoint.timeout + _SETTLE_SECONDS > ready.claim.ends / 1000:
+            return GiveBack()
+        if ready.event is None or ready.problem is not None:
+            return Attempted(ready, Attempt(ready.problem or Reason.EVENT_GONE), now)
+        headers = ready.headers
+        if int(now) != ready.timestamp:
+            headers = self._headers(ready.event, int(now), ready.body)
+        attempt = await self._sender.send(ready.body, headers)
+        return Attempted(ready, attempt, self._clock.time())
+
+    def conclude(self, attempted: Attempted) -> Settlement:
+        """Decide what follows from an attempt; count it and tell of it."""
+        claim, attempt, ended = attempted.ready.claim, attempted.attempt, attempted.ended
         earlier = 0 if claim.record is None else claim.record.count
         made = earlier if attempt.reason in NEVER_SENT else earlier + 1
         schedule = self._endpoint.retry_schedule
-        outcome = decide(attempt, made=made, schedule=schedule, now=now, jitter=self._jitter())
+        outcome = decide(attempt, made=made, schedule=schedule, now=ended, jitter=self._jitter())
         self._attempts(attempt.reason).inc()
-        self._tell(claim, event, attempt, made, outcome, now)
+        self._tell(attempted, made, outcome)
         match outcome:
             case Delivered():
-                self._delay.observe(max(0.0, now - time))
+                self._delay.observe(max(0.0, ended - attempted.ready.time))
                 return Settlement(claim, outcome)
             case Retry(at):
-                return Settlement(claim, Retried(at, _record(claim, attempt, made, now)))
+                return Settlement(claim, Retried(at, _record(attempted, made)))
             case Dead():
-                return Settlement(claim, Died(_record(claim, attempt, made, now), attempt.answer))
+                return Settlement(claim, Died(_record(attempted, made), attempt.answer))
             case _:
                 assert_never(outcome)
 
-    async def _send(self, event: Event, now: float) -> Attempt:
-        body = to_body(event)
-        timestamp = int(now)
-        return await self._sender.send(
-            body,
-            {
-                "webhook-id": event.id,
-                "webhook-timestamp": str(timestamp),
-                "webhook-signature": signature(self._keys, event.id, timestamp, body),
-            },
-        )
-
-    def _tell(
-        self, claim: Claim, event: Event | None, attempt: Attempt, made: int, outcome: Outcome, now: float
-    ) -> None:
+    def _tell(self, attempted: Attempted, made: int, outcome: Outcome) -> None:
         """The canonical line of an attempt. The answer is not in it: it may hold personal data."""
-        facts = {
+        event, attempt = attempted.ready.event, attempted.attempt
+        facts: dict[str, Any] = {
             "event_id": None if event is None else event.id,
             "type": None if event is None else event.type,
-            "entry_id": claim.entry_id,
+            "entry_id": attempted.ready.claim.entry_id,
             "attempt": made,
             "reason": attempt.reason.value,
             "status": attempt.status,
@@ -116,7 +152,8 @@ class Courier:
             case Delivered():
                 self._log.info("delivery.attempted", outcome="delivered", **facts)
             case Retry(at):
-                self._log.warning("delivery.attempted", outcome="retry", retry_in=round(at - now, 1), **facts)
+                wait = round(at - attempted.ended, 1)
+                self._log.warning("delivery.attempted", outcome="retry", retry_in=wait, **facts)
             case Dead():
                 self._log.error("delivery.attempted", outcome="dead", **facts)
 
@@ -128,7 +165,8 @@ def _seconds(time: str) -> float:
         raise EventFormatError("its time is not ISO 8601") from error
 
 
-def _record(claim: Claim, attempt: Attempt, made: int, now: float) -> Record:
-    last = int(now * 1000)
-    first = last if claim.record is None else claim.record.first
+def _record(attempted: Attempted, made: int) -> Record:
+    last = int(attempted.ended * 1000)
+    earlier, attempt = attempted.ready.claim.record, attempted.attempt
+    first = last if earlier is None else earlier.first
     return Record(made, first, last, attempt.status, attempt.reason)

@@ -6,10 +6,10 @@ import asyncio
 from typing import Final
 
 from watcher.clock import Clock
-from watcher.webhooks.courier import Courier
+from watcher.webhooks.courier import Attempted, Courier, Ready
 from watcher.webhooks.outage import Outage
 from watcher.webhooks.pace import Ahead, TokenBucket
-from watcher.webhooks.queue import Claim, Claims, DeliveryQueue, GiveBack, Settlement
+from watcher.webhooks.queue import Claims, DeliveryQueue, GiveBack, Settlement
 from watcher.webhooks.settler import Settler
 
 _IDLE_SECONDS: Final = 0.5
@@ -39,10 +39,10 @@ class Lane:
         self._concurrency = concurrency
         self._clock = clock
         self._outage = outage
-        self._settler = Settler(name, queue, outage)
+        self._settler = Settler(name, queue, outage, courier.conclude)
         self._bucket = None if rate is None else TokenBucket(rate)
         self._ahead = Ahead(clock.monotonic())
-        self._ready: asyncio.Queue[Claim | None] = asyncio.Queue()
+        self._ready: asyncio.Queue[Ready | None] = asyncio.Queue()
         self._low = 0
         self._idle = concurrency
         self._news = asyncio.Event()
@@ -110,7 +110,7 @@ class Lane:
 
         found = await self._outage.through(f"claim {self._name}", step)
         for claim in found.claims:
-            self._ready.put_nowait(claim)
+            self._ready.put_nowait(self._courier.prepare(claim))
         if self._bucket is not None:
             self._bucket.take(len(found.claims))
         return found
@@ -134,20 +134,22 @@ class Lane:
         while True:
             if self._ready.qsize() <= self._low:
                 self._room.set()
-            claim = await self._ready.get()
-            if claim is None:
+            ready = await self._ready.get()
+            if ready is None:
                 return
             self._idle -= 1
             self._ahead.sent()
-            settlement = Settlement(claim, GiveBack())  # what a cancellation leaves
+            result: Attempted | GiveBack = GiveBack()  # what a cancellation leaves
             try:
-                settlement = await self._courier.deliver(claim)
+                result = await self._courier.attempt(ready)
             finally:
                 self._idle += 1
-                self._settler.add(settlement)
+                self._settler.add(
+                    result if isinstance(result, Attempted) else Settlement(ready.claim, result)
+                )
 
     def _give_back_ready(self) -> None:
         while not self._ready.empty():
-            claim = self._ready.get_nowait()
-            if claim is not None:
-                self._settler.add(Settlement(claim, GiveBack()))
+            ready = self._ready.get_nowait()
+            if ready is not None:
+                self._settler.add(Settlement(ready.claim, GiveBack()))

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from typing import Final
 
 import structlog
 from redis.exceptions import RedisError
 
+from watcher.webhooks.courier import Attempted
 from watcher.webhooks.outage import Outage
 from watcher.webhooks.queue import DeliveryQueue, Settlement
 
@@ -19,19 +21,27 @@ _log = structlog.get_logger()
 
 
 class Settler:
-    """Gathers settlements while a step is under way, and writes them with the next."""
+    """Gathers what came of claims while a step is under way, and writes it with the next."""
 
-    def __init__(self, endpoint: str, queue: DeliveryQueue, outage: Outage) -> None:
+    def __init__(
+        self,
+        endpoint: str,
+        queue: DeliveryQueue,
+        outage: Outage,
+        conclude: Callable[[Attempted], Settlement],
+    ) -> None:
         self._endpoint = endpoint
         self._queue = queue
         self._outage = outage
+        self._conclude = conclude
+        self._fresh: list[Attempted | Settlement] = []
         self._open: list[Settlement] = []
         self._news = asyncio.Event()
         self._closed = False
 
-    def add(self, settlement: Settlement) -> None:
-        """Have a settlement written soon."""
-        self._open.append(settlement)
+    def add(self, one: Attempted | Settlement) -> None:
+        """Have it concluded and written soon."""
+        self._fresh.append(one)
         self._news.set()
 
     def close(self) -> None:
@@ -41,17 +51,17 @@ class Settler:
 
     async def run(self) -> None:
         """Write settlements until closed. What is not written when it is cancelled is kept for ``drain``."""
-        while self._open or not self._closed:
+        while not self._closed:
             await self._news.wait()
             self._news.clear()
-            while self._open:
+            while self._fresh or self._open:
                 await self._outage.through(f"settle {self._endpoint}", self._write)
 
     async def drain(self) -> None:
         """Write what is left, if that is possible at once; else the claims end by themselves."""
         try:
             async with asyncio.timeout(_DRAIN_SECONDS):
-                while self._open:
+                while self._fresh or self._open:
                     await self._write()
         except (RedisError, TimeoutError) as error:
             _log.warning(
@@ -62,6 +72,8 @@ class Settler:
             )
 
     async def _write(self) -> None:
+        fresh, self._fresh = self._fresh, []
+        self._open += [one if isinstance(one, Settlement) else self._conclude(one) for one in fresh]
         batch = self._open[:_MOST]
         settled = await self._queue.settle(batch)
         if settled.stale:

@@ -22,7 +22,7 @@ from watcher.metrics import Metrics
 from watcher.settings import Endpoint
 from watcher.webhooks.courier import CLAIM_MARGIN, Courier
 from watcher.webhooks.outcome import Attempt, Delivered, Reason
-from watcher.webhooks.queue import Claim, Died, GiveBack, Record, Retried
+from watcher.webhooks.queue import Claim, Died, GiveBack, Record, Retried, Settlement
 
 EVENT = event(recognized_data=b'{"iban":"DE02120300000000202051","total":10.10}')
 TIMEOUT = 15.0
@@ -54,6 +54,13 @@ class Stage:
             to or endpoint(), self.sender, clock=self.clock, jitter=lambda: 0.5, metrics=self.metrics
         )
 
+    async def deliver(self, one: Claim) -> Settlement:
+        """All three steps."""
+        attempted = await self.courier.attempt(self.courier.prepare(one))
+        if isinstance(attempted, GiveBack):
+            return Settlement(one, attempted)
+        return self.courier.conclude(attempted)
+
     def value(self, name: str, **labels: str) -> float | None:
         registry: CollectorRegistry = self.metrics.registry
         return registry.get_sample_value("watcher_" + name, labels)
@@ -70,7 +77,7 @@ async def test_what_is_sent_is_the_event_signed_with_every_secret() -> None:
     stage = Stage(
         Attempt(Reason.SUCCESS, status=204), to=endpoint(secrets=(SecretStr(SECRET), SecretStr(OTHER_SECRET)))
     )
-    await stage.courier.deliver(claim())
+    await stage.deliver(claim())
     [(body, headers)] = stage.sender.sent
     assert body == to_body(EVENT)
     assert headers["webhook-id"] == EVENT.id == json.loads(body)["id"]
@@ -86,7 +93,7 @@ async def test_what_is_sent_is_the_event_signed_with_every_secret() -> None:
 
 async def test_a_success_is_delivered_and_its_delay_counts_from_the_event() -> None:
     stage = Stage(Attempt(Reason.SUCCESS, status=200))
-    settlement = await stage.courier.deliver(claim())
+    settlement = await stage.deliver(claim())
     assert settlement.result == Delivered()
     assert stage.value("delivery_attempts_total", endpoint="one", outcome="success") == 1
     assert stage.value("delivery_delay_seconds_sum") == pytest.approx(10.5)
@@ -94,9 +101,9 @@ async def test_a_success_is_delivered_and_its_delay_counts_from_the_event() -> N
 
 async def test_every_attempt_has_its_own_time_and_the_same_body() -> None:
     stage = Stage(Attempt(Reason.HTTP_5XX, status=500), Attempt(Reason.SUCCESS, status=200))
-    await stage.courier.deliver(claim())
+    await stage.deliver(claim())
     stage.clock.move(299.5)
-    await stage.courier.deliver(claim(left=400))
+    await stage.deliver(claim(left=400))
     (first, early), (second, late) = stage.sender.sent
     assert first == second
     assert int(late["webhook-timestamp"]) - int(early["webhook-timestamp"]) == 300
@@ -104,13 +111,27 @@ async def test_every_attempt_has_its_own_time_and_the_same_body() -> None:
     assert early["webhook-signature"] != late["webhook-signature"]
 
 
+async def test_what_was_prepared_a_while_ago_is_signed_anew() -> None:
+    stage = Stage(*[Attempt(Reason.SUCCESS, status=200)] * 2)
+    ready = stage.courier.prepare(claim())
+    await stage.courier.attempt(ready)
+    stage.clock.move(3)
+    await stage.courier.attempt(ready)
+    (_, prompt), (_, late) = stage.sender.sent
+    assert prompt == ready.headers
+    assert late["webhook-timestamp"] == str(int(NOW + 3.5))
+    stage.clock.move(-3.5)  # to where it says the same as at first
+    fresh = stage.courier.prepare(claim())
+    assert fresh.headers["webhook-signature"] == prompt["webhook-signature"] != late["webhook-signature"]
+
+
 async def test_a_failure_is_written_down_with_what_came_before() -> None:
     stage = Stage(Attempt(Reason.HTTP_5XX, status=503, retry_after="60"), Attempt(Reason.TIMEOUT))
     ended = int((NOW + 0.5) * 1000)
-    first = await stage.courier.deliver(claim())
+    first = await stage.deliver(claim())
     record = Record(1, ended, ended, 503, Reason.HTTP_5XX)
     assert first.result == Retried(NOW + 0.5 + 60, record)  # half of 5 s would be before Retry-After
-    second = await stage.courier.deliver(claim(record))
+    second = await stage.deliver(claim(record))
     assert second.result == Retried(NOW + 1 + 150, Record(2, ended, ended + 500, None, Reason.TIMEOUT))
     assert stage.value("delivery_attempts_total", endpoint="one", outcome="http_5xx") == 1
     assert stage.value("delivery_attempts_total", endpoint="one", outcome="timeout") == 1
@@ -119,7 +140,7 @@ async def test_a_failure_is_written_down_with_what_came_before() -> None:
 
 async def test_the_last_failure_makes_a_dead_letter() -> None:
     stage = Stage(Attempt(Reason.HTTP_4XX, status=404, answer=b"no such hook"))
-    settlement = await stage.courier.deliver(claim(Record(9, 5, 6, 500, Reason.HTTP_5XX)))
+    settlement = await stage.deliver(claim(Record(9, 5, 6, 500, Reason.HTTP_5XX)))
     last = int((NOW + 0.5) * 1000)
     assert settlement.result == Died(Record(10, 5, last, 404, Reason.HTTP_4XX), b"no such hook")
 
@@ -136,7 +157,7 @@ async def test_what_cannot_be_sent_is_a_dead_letter_at_once(
     content: dict[bytes, bytes], reason: Reason
 ) -> None:
     stage = Stage()
-    settlement = await stage.courier.deliver(claim(Record(2, 5, 6, 500, Reason.HTTP_5XX), content))
+    settlement = await stage.deliver(claim(Record(2, 5, 6, 500, Reason.HTTP_5XX), content))
     assert stage.sender.sent == []
     assert settlement.result == Died(Record(2, 5, int(NOW * 1000), None, reason), b"")
 
@@ -146,7 +167,7 @@ async def test_what_cannot_be_sent_is_a_dead_letter_at_once(
 )
 async def test_a_claim_that_could_end_amid_the_attempt_is_given_back(left: float, sent: int) -> None:
     stage = Stage(Attempt(Reason.SUCCESS, status=200))
-    settlement = await stage.courier.deliver(claim(left=left))
+    settlement = await stage.deliver(claim(left=left))
     assert len(stage.sender.sent) == sent
     assert (settlement.result == GiveBack()) is not bool(sent)
 
@@ -157,7 +178,7 @@ def test_a_claim_lasts_longer_than_any_attempt() -> None:
 
 async def logged(stage: Stage, one: Claim) -> dict[str, Any]:
     with capture_logs() as lines:
-        await stage.courier.deliver(one)
+        await stage.deliver(one)
     [line] = lines
     return dict(line)
 
