@@ -8,6 +8,7 @@ from typing import Annotated, Final
 import typer
 
 from watcher import __version__, logs
+from watcher.cli.backfill import backfill
 from watcher.cli.check import check
 from watcher.cli.demo import demo
 from watcher.cli.reset import reset
@@ -27,7 +28,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,  # a traceback with its locals would show secrets
     help="Watches Monite OCR tasks and tells the rest of a product when one was recognised or failed.",
 )
-for command in (run, demo, sandbox, check, status, tail, reset):
+for command in (run, demo, sandbox, check, status, tail, backfill, reset):
     app.command()(command)
 
 

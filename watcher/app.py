@@ -25,20 +25,28 @@ from watcher.clock import Clock, SystemClock
 from watcher.events.stream import order, trim
 from watcher.metrics import Metrics
 from watcher.model import from_seconds
-from watcher.monite.budget import Budget
+from watcher.monite.budget import Window
 from watcher.monite.client import MoniteClient
 from watcher.monite.opened import open_api
+from watcher.ops.access import Access
+from watcher.ops.intake import HintIntake
 from watcher.ops.observer import Observed, Observer
 from watcher.ops.server import OpsServer
 from watcher.polling.board import Board
 from watcher.polling.diff import kinds_of
+from watcher.polling.hint_desk import SHARE, HintDesk, Spacing
+from watcher.polling.pacer import Pacer
 from watcher.polling.poller import ShardPoller, Tools
 from watcher.polling.recorder import Publication
 from watcher.polling.scanner import PollPolicy
+from watcher.polling.schedule import Schedule
 from watcher.polling.scopes import DiscoveredScopes, ListedScopes
 from watcher.settings import Settings
+from watcher.settings.values import is_loopback
+from watcher.state.budget import SharedBudget
 from watcher.state.connection import connect
 from watcher.state.embedded import EmbeddedServer
+from watcher.state.hints import HintStream
 from watcher.state.keys import Keys
 from watcher.state.lease import Leadership, Lease, break_leases
 from watcher.state.store import Store, store_errors
@@ -74,6 +82,7 @@ class App:
         self._clock: Clock = SystemClock()
         self._metrics = Metrics()
         self._supervisor = Supervisor(self._clock)
+        self._hint_spacing = Spacing(settings.monite.requests_per_second * SHARE, self._clock)
 
     async def run(self, stop: asyncio.Event) -> None:
         """Work until ``stop`` is set, then end cleanly: leases given up, deliveries under way finished.
@@ -88,13 +97,13 @@ class App:
             shards = self._settings.redis.shards
             keys = [Keys(self._settings.redis.namespace, number, shards) for number in range(shards)]
             redis = await self._open_store(stack, keys)
-            budget = Budget(self._settings.monite.requests_per_second, self._clock)
+            budget = budget_of(self._settings, redis, self._clock)
             client = await stack.enter_async_context(
                 open_api(self._settings.monite, budget, self._clock, self._metrics)
             )
-            self._metrics.rate_budget_remaining.set_function(budget.remaining)
-            parts = [self._shard(each, redis, client) for each in keys]
-            await self._serve(stack, redis, parts)
+            pacer = Pacer(self._settings.monite.requests_per_second)
+            parts = [self._shard(each, redis, client, pacer) for each in keys]
+            await self._serve(stack, redis, parts, budget)
             for shard in parts:
                 self._keep(stack, f"webhooks-{shard.keys.shard}", shard.webhooks.run)
                 stack.push_async_callback(shard.webhooks.stop, GRACE)
@@ -119,43 +128,44 @@ class App:
         await break_leases(redis, keys)
         return redis
 
-    async def _serve(self, stack: AsyncExitStack, redis: Redis, shards: list[_Shard]) -> None:
+    async def _serve(
+        self, stack: AsyncExitStack, redis: Redis, shards: list[_Shard], budget: SharedBudget
+    ) -> None:
         observer = Observer(
             redis,
             [Observed(shard.keys, shard.leadership, shard.board) for shard in shards],
             [endpoint.name for endpoint in self._settings.webhooks],
+            budget=budget,
             supervisor=self._supervisor,
             metrics=self._metrics,
             clock=self._clock,
             interval=self._settings.poll.interval,
         )
-        server = OpsServer(self._metrics.registry, observer.not_ready, observer.refresh)
-        await server.start(self._settings.http.host, self._settings.http.port)
+        http = self._settings.http
+        intake = HintIntake(
+            HintStream(redis, shards[0].keys),
+            Access(loopback=is_loopback(http.host), token=http.token),
+            self._settings.hooks.monite_secret,
+            clock=self._clock,
+            metrics=self._metrics,
+        )
+        server = OpsServer(self._metrics.registry, observer.not_ready, observer.refresh, intake.routes)
+        await server.start(http.host, http.port)
         stack.push_async_callback(server.stop)
 
-    def _shard(self, keys: Keys, redis: Redis, client: MoniteClient) -> _Shard:
+    def _shard(self, keys: Keys, redis: Redis, client: MoniteClient, pacer: Pacer) -> _Shard:
         settings = self._settings
         number, shards = keys.shard, keys.shards
         tools = Tools(
             source=client,
             store=Store(redis, keys),
-            policy=PollPolicy(
-                start=settings.poll.start,
-                kinds=kinds_of(frozenset(settings.events.types)),
-                interval=settings.poll.interval,
-                horizon=settings.poll.horizon,
-                stalled_after=settings.poll.stalled_after,
-                requests_per_second=settings.monite.requests_per_second,
-            ),
-            publication=Publication(
-                namespace=settings.redis.namespace,
-                source=f"{settings.monite.base_url}/ocr_tasks",
-                recognized_data=settings.events.recognized_data,
-                document_types=frozenset(settings.monite.document_types),
-            ),
+            policy=policy_of(settings),
+            publication=publication_of(settings),
             clock=self._clock,
             metrics=self._metrics,
             jitter=random.random,
+            schedule=Schedule(target=settings.poll.target_delay, interval=settings.poll.interval),
+            pacer=pacer,
         )
         entities = settings.monite.entities
         scopes = (
@@ -168,7 +178,7 @@ class App:
             keys=keys,
             leadership=Leadership(Lease(redis, keys, self._clock), self._clock, self._metrics, number),
             board=board,
-            poller=ShardPoller(scopes, board, tools),
+            poller=ShardPoller(scopes, board, tools, self._desk(keys, redis)),
             webhooks=Webhooks(
                 redis,
                 keys,
@@ -179,6 +189,16 @@ class App:
                 consumer=f"{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(4)}",
             ),
             alerts=self._alerts(redis, keys),
+        )
+
+    def _desk(self, keys: Keys, redis: Redis) -> HintDesk:
+        return HintDesk(
+            HintStream(redis, keys),
+            self._hint_spacing,
+            clock=self._clock,
+            metrics=self._metrics,
+            shard=keys.shard,
+            shards=keys.shards,
         )
 
     def _alerts(self, redis: Redis, keys: Keys) -> Alerts | None:
@@ -211,6 +231,35 @@ class App:
     def _keep(self, stack: AsyncExitStack, name: str, work: Callable[[], Awaitable[None]]) -> None:
         task = asyncio.create_task(self._supervisor.keep(name, work), name=name)
         stack.push_async_callback(_cancelled, task)
+
+
+def policy_of(settings: Settings) -> PollPolicy:
+    """How to poll."""
+    return PollPolicy(
+        start=settings.poll.start,
+        kinds=kinds_of(frozenset(settings.events.types)),
+        interval=settings.poll.interval,
+        horizon=settings.poll.horizon,
+        stalled_after=settings.poll.stalled_after,
+        target_delay=settings.poll.target_delay,
+    )
+
+
+def publication_of(settings: Settings) -> Publication:
+    """How events look."""
+    return Publication(
+        namespace=settings.redis.namespace,
+        source=f"{settings.monite.base_url}/ocr_tasks",
+        recognized_data=settings.events.recognized_data,
+        document_types=frozenset(settings.monite.document_types),
+    )
+
+
+def budget_of(settings: Settings, redis: Redis, clock: Clock) -> SharedBudget:
+    """The request budget that everything with these settings shares; its keys are the same for all shards."""
+    window = Window.of_rate(settings.monite.requests_per_second)
+    keys = Keys(settings.redis.namespace, 0, settings.redis.shards)
+    return SharedBudget(redis, keys, clock, limit=window.limit, window_seconds=window.length)
 
 
 async def _keep_running(server: EmbeddedServer) -> None:

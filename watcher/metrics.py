@@ -51,4 +51,19 @@ class Metrics:
         self.rate_budget_remaining = gauge(
             "rate_budget_remaining", "Requests that the budget would allow at this moment"
         )
+        self.reconciled_rows = counter(
+            "reconciled_rows_total", "Rows read again at random and compared with what the store knows"
+        )
+        self.reconcile_mismatches = counter(
+            "reconcile_mismatches_total", "Ended tasks of which the store should have known and did not: 0"
+        )
+        self.hints = counter(
+            "hints_total", "Hints by who gave them and what became of them", "source", "outcome"
+        )
+        self.hint_recall = gauge(
+            "hint_recall", "Share of the tasks that ended lately which had been hinted; 0 before any has"
+        )
+        self.breaker_open = gauge(
+            "breaker_open", "1 while requests are held back because the API as a whole is failing"
+        )
         self.alerts_sent = counter("alerts_sent_total", "Alert notifications by their outcome", "outcome")

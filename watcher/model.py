@@ -8,7 +8,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from typing import Final, NewType
+from typing import Final, Literal, NewType
+from uuid import UUID
 
 TaskId = NewType("TaskId", str)
 EntityId = NewType("EntityId", str)
@@ -44,6 +45,30 @@ class Scope:
     def key(self) -> str:
         """The scope's name in keys, events' ids and logs: the entity's id, or ``-``."""
         return self.entity_id or "-"
+
+
+HintSource = Literal["http", "monite", "stream"]
+"""Who gave a hint: ``POST /hints``, Monite's own webhook, or somebody who wrote to the stream."""
+
+
+@dataclass(frozen=True, slots=True)
+class Hint:
+    """Word that a task is worth a look now. It is never the truth: losing one costs only time."""
+
+    task_id: TaskId
+    scope: Scope = Scope()
+    source: HintSource = "stream"
+
+    @classmethod
+    def of(cls, task_id: str, entity_id: str | None, source: HintSource) -> Hint:
+        """A hint from ids as somebody wrote them; no entity, or an empty one, is the scope of none.
+
+        Raises:
+            ValueError: one is not a UUID, which all ids of the API are. One that is not would make the API refuse
+                the request that asks for it, and with it the tasks asked for beside it.
+        """
+        entity = EntityId(_uuid("entity_id", entity_id)) if entity_id else None
+        return cls(TaskId(_uuid("task_id", task_id)), Scope(entity), source)
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,6 +125,13 @@ class Event:
     subject: TaskId
     time: str
     data: bytes
+
+
+def _uuid(name: str, text: str) -> str:
+    try:
+        return str(UUID(text))
+    except ValueError:
+        raise ValueError(f"{name} is not a UUID") from None
 
 
 def to_iso(instant: Micros) -> str:

@@ -1,5 +1,7 @@
 """The API client against real sockets: what the transport makes of servers that misbehave."""
 
+from __future__ import annotations
+
 import asyncio
 import gzip
 import random
@@ -18,10 +20,12 @@ from httpx_aiohttp import AiohttpTransport
 
 from watcher import __version__
 from watcher.clock import SystemClock
+from watcher.errors import StoreUnavailable
 from watcher.metrics import Metrics
 from watcher.model import EntityId, Micros, Scope, TaskId
 from watcher.monite.auth import ClientCredentials, StaticToken
 from watcher.monite.budget import Budget
+from watcher.monite.circuit import Circuit
 from watcher.monite.client import Auth, MoniteClient
 from watcher.monite.errors import RateLimited, Unauthorized, Unavailable
 from watcher.monite.exchange import Exchange
@@ -74,7 +78,8 @@ async def rig(
     budget = Budget(100_000, clock)
     settings = {"api_version": "2024-05-25", "timeout_seconds": 5.0, "concurrency": connections, **options}
     async with open_http(url, settings["timeout_seconds"], max_connections=connections) as http:
-        exchange = Exchange(http, budget, clock, metrics, **settings)
+        circuit = Circuit(clock, metrics, random.random)
+        exchange = Exchange(http, budget, circuit, clock, metrics, **settings)
         client = MoniteClient(exchange, auth(exchange) if auth else StaticToken("t0ken"))
         yield Rig(client, http, budget, metrics)
 
@@ -152,6 +157,47 @@ async def test_what_is_asked_arrives_as_it_was_meant() -> None:
     assert first.headers.getall("accept-encoding") == ["gzip"]
     assert not second.cookies
     assert first.transport is second.transport, "the connection is kept"
+
+
+class Held:
+    """A budget whose requests are confirmed or not, as the test says."""
+
+    def __init__(self, busy: Callable[[], int]) -> None:
+        self.busy = busy
+        self.busy_when_confirmed: list[int] = []
+        self.failure: Exception | None = None
+
+    async def acquire(self) -> Held:
+        return self
+
+    async def confirm(self) -> None:
+        self.busy_when_confirmed.append(self.busy())
+        if self.failure is not None:
+            raise self.failure
+
+    async def pause_until(self, _: float) -> None:
+        raise AssertionError
+
+
+async def test_a_request_is_confirmed_once_it_has_a_connection_and_before_it_is_sent() -> None:
+    heads: list[str] = []
+
+    async def handle(request: web.Request) -> web.Response:
+        heads.append(request.path)
+        return web.Response(body=PAGE)
+
+    async with serving(handle) as url, rig(url) as api:
+        held = api.client._exchange._budget = Held(api.busy)
+        for held.failure in (None, StoreUnavailable("the store: gone"), None):
+            if held.failure is None:
+                await api.list()
+            else:
+                with pytest.raises(StoreUnavailable):
+                    await api.list()
+        assert held.busy_when_confirmed == [1, 1, 1]
+        assert len(heads) == 2, "what was not confirmed was not sent"
+        assert api.busy() == 0
+        assert api.errors() == {}
 
 
 async def test_a_task_id_stays_one_step_of_the_path() -> None:

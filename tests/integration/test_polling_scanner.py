@@ -299,9 +299,9 @@ class TestRecording:
         await daemon.cycles(1)
         assert [len(commit.changes) for commit in commits if commit.changes] == [2]
         del commits[:]
-        await daemon.cycles(3)
+        cycles = await daemon.cycles(3)
         assert all(not commit.changes and not commit.flight and not commit.entries for commit in commits)
-        assert len(commits) == 3
+        assert len(commits) == sum(cycle.requests for cycle in cycles) >= 3
 
     async def test_of_a_task_that_a_page_holds_twice_the_newest_row_counts(
         self, daemon: Daemon, commits: list[Commit]
@@ -389,40 +389,15 @@ class TestAsking:
         await daemon.cycle()
         api.add(life("t", T0 + 3, (T0 + 20, "success")))
         cycles = await daemon.cycles(4)
-        assert [cycle.requests for cycle in cycles] == [1] * 4
         assert cycles[1].in_flight == 1
-
-    async def test_at_a_high_rate_ids_are_cheaper_than_a_wide_window(self, daemon: Daemon, api: Api) -> None:
-        """Sixty seconds more at 4 tasks a second are two requests, the one id is one."""
-        await daemon.cycle()
-        api.add(life("old", T0 + 1, (T0 + 200, "success")))
-        api.add(*[life(f"t{n}", T0 + n / 4, (T0 + n / 4 + 1, "success")) for n in range(400)])
-        cycles = await daemon.cycles(19)
-        assert cycles[-1].plan == "A"
-        assert [asked.query.id_in for asked in api.asked[-1:]] == [("old",)]
-
-    async def test_windows_of_the_past_are_as_wide_as_its_density_allows(
-        self, daemon: Daemon, api: Api
-    ) -> None:
-        await daemon.cycles(2)
-        births = [T0 + 300 + number * 2 for number in range(1150)]
-        api.add(*[life(f"t{birth:.0f}", birth, (birth + 1, "success")) for birth in births])
-        widest = []
-        for away in (3 * HOUR, 5):
-            del api.asked[:]
-            await daemon.cycle(away)
-            widest.append(max(asked.window.span for asked in api.asked if asked.window))
-        before, after = widest
-        assert before >= HOUR * SECOND
-        assert after == HOUR * SECOND / 2
-        assert len(await daemon.told()) == 1150
+        assert not any(map(asked_by_id, api.asked))
 
     async def test_what_is_in_flight_beyond_the_window_is_asked_for_by_the_hundred(
         self, daemon: Daemon, api: Api
     ) -> None:
         await daemon.cycle()
         api.add(*[life(f"t{number}", T0 + 1) for number in range(150)])
-        await daemon.cycles(3, every=300)
+        await daemon.cycles(5, every=300)
         del api.asked[:]
         (cycle,) = await daemon.cycles(1)
         assert [len(asked.query.id_in) for asked in api.asked if asked_by_id(asked)] == [100, 50]
@@ -431,10 +406,10 @@ class TestAsking:
 
     async def test_what_ends_in_several_batches_is_counted_whole(self, daemon: Daemon, api: Api) -> None:
         await daemon.cycle()
-        api.add(*[life(f"t{number}", T0 + 1, (T0 + 902, "success")) for number in range(350)])
-        await daemon.cycles(3, every=300)
+        api.add(*[life(f"t{number}", T0 + 1, (T0 + 1502, "success")) for number in range(350)])
+        await daemon.cycles(5, every=300)
         cycle = await daemon.cycle(5)
-        assert cycle.recorded.ended == cycle.recorded.events == 350
+        assert len(cycle.recorded.ended) == cycle.recorded.events == 350
 
     async def test_an_answer_by_id_may_have_several_pages(self, daemon: Daemon, api: Api) -> None:
         await daemon.cycle()
@@ -453,7 +428,7 @@ class TestAsking:
         (cycle,) = await daemon.cycles(1)
         assert cycle.requests == 4
         assert len(await daemon.told()) == 7
-        assert cycle.recorded.new == cycle.recorded.ended == cycle.recorded.events == 7
+        assert len(cycle.recorded.first_seen) == len(cycle.recorded.ended) == cycle.recorded.events == 7
 
     async def test_after_hours_away_the_newest_is_read_first(self, daemon: Daemon, api: Api) -> None:
         await daemon.cycles(3)
@@ -467,19 +442,15 @@ class TestAsking:
         del api.asked[:]
         first = await daemon.cycle(20 * HOUR)
         assert first.lag > 19 * HOUR
-        ends = [asked.window.high for asked in api.asked if asked.window]
-        assert ends[:7] == sorted(ends[:7], reverse=True)
-        assert [subject for subject, _ in await daemon.told()][:6] == [
-            "h19",
-            "h18",
-            "h17",
-            "h16",
-            "h15",
-            "h14",
-        ]
-        cycles = await daemon.cycles(4)
+        assert (await daemon.told())[0][0] == "h19"
+        cycles = await daemon.cycles(7)
         assert len(await daemon.told()) == 19
         assert cycles[-1].lag < 2
+        # A window of the past shows several, in the order of their ids. Second looks begin at the old end and
+        # find some of that out of turn. Whatever ended in the last hours is told before all that is older.
+        order = [int(subject[1:]) for subject, _ in await daemon.told()]
+        assert order[:1] == [19]
+        assert max(order.index(hour) for hour in range(16, 20)) < min(order.index(h) for h in range(1, 8))
 
     async def test_rows_late_at_a_stop_are_found_after_any_absence(self, daemon: Daemon, api: Api) -> None:
         """They were not yet to be seen in the last cycle before it; after it nothing but the gap is read."""
@@ -627,8 +598,8 @@ class TestFence:
     async def test_also_between_the_window_and_the_ids(self, daemon: Daemon, redis: Redis, api: Api) -> None:
         """The requests by id run side by side; the caller hears of it as of any other."""
         await daemon.cycle()
-        api.add(*[life(f"t{number}", T0 + 1, (T0 + 906, "success")) for number in range(250)])
-        await daemon.cycles(3, every=300)
+        api.add(*[life(f"t{number}", T0 + 1, (T0 + 1506, "success")) for number in range(250)])
+        await daemon.cycles(5, every=300)
         before = await daemon.told()
 
         async def steal(asked: Asked) -> None:

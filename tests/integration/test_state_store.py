@@ -441,8 +441,27 @@ class TestReading:
                 store.scopes(),
                 store.forget(SCOPE, created(), NONCE),
                 store.reset(SCOPE),
+                store.load_lifetimes(),
+                store.save_lifetimes({"-": b"[1]"}, NONCE),
             ):
                 with pytest.raises(StoreUnavailable):
                     await asking
         finally:
             await nowhere.aclose()
+
+
+class TestLifetimes:
+    async def test_what_was_learned_is_read_back_and_added_to(self, store: Store) -> None:
+        assert await store.load_lifetimes() == {}
+        await store.save_lifetimes({"invoice": b"[1]", "-": b"[2]"}, NONCE)
+        await store.save_lifetimes({"-": b"[3]", "receipt": b"[4]"}, NONCE)
+        assert await store.load_lifetimes() == {"invoice": b"[1]", "-": b"[3]", "receipt": b"[4]"}
+
+    async def test_nothing_is_kept_for_whoever_has_lost_the_lease(self, store: Store) -> None:
+        await store.save_lifetimes({"-": b"[1]"}, NONCE)
+        await store.save_lifetimes({"-": b"[2]"}, "another")
+        assert await store.load_lifetimes() == {"-": b"[1]"}
+
+    async def test_nothing_learned_leaves_no_key(self, store: Store, client: Redis) -> None:
+        await store.save_lifetimes({}, NONCE)
+        assert KEYS.lifetimes not in await names(client)

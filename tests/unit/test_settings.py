@@ -10,6 +10,7 @@ import pytest
 from watcher.errors import ConfigurationError
 from watcher.settings import (
     Endpoint,
+    HooksSettings,
     HttpSettings,
     MoniteSettings,
     PollSettings,
@@ -71,6 +72,7 @@ def test_the_defaults_are_the_contracts() -> None:
     assert settings.events.retention == 604800
     assert settings.alerts.urls == settings.webhooks == ()
     assert settings.http == HttpSettings(host="127.0.0.1", port=9410, token=None)
+    assert settings.hooks == HooksSettings(monite_secret=None)
     assert (settings.log.level, settings.log.format) == ("info", "auto")
 
 
@@ -217,6 +219,7 @@ def test_secrets_for_the_mask() -> None:
         MONITE__CLIENT_SECRET="a-client-secret",
         REDIS__URL="redis://u:p%40ss@store/0",
         HTTP__TOKEN="a-http-token",
+        HOOKS__MONITE_SECRET="whsec_of-hooks",
         ALERTS__URLS="mailto://user:mailpass@x.test",
         WEBHOOKS=endpoint(headers={"Authorization": "Bearer of-news"}),
     )
@@ -227,6 +230,7 @@ def test_secrets_for_the_mask() -> None:
         "p%40ss",
         "p@ss",
         "a-http-token",
+        "whsec_of-hooks",
         "mailto://user:mailpass@x.test",
         "mailpass",
         SECRET,

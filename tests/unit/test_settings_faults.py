@@ -97,6 +97,7 @@ from tests.unit.test_settings import ENTITY, endpoint, fault, faults
         ("HTTP__PORT", "65536", "65536 is more than 65535"),
         ("HTTP__PORT", "http", "'http' is not a whole number"),
         ("HTTP__TOKEN", "a b", "holds a space"),
+        ("HOOKS__MONITE_SECRET", "whsec_a b", "holds a space"),
         ("LOG__LEVEL", "loud", "'loud' is not known; give 'debug', 'info', 'warning', 'error' or 'critical'"),
         ("LOG__FORMAT", "xml", "'xml' is not known; give 'auto', 'console' or 'json'"),
     ],

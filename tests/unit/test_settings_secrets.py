@@ -61,6 +61,7 @@ def hiding_places(text: str) -> list[dict[str, str]]:
         {"MONITE__BASE_URL": f"https://u:{text}@x.test"},
         {"MONITE__BASE_URL": f"https://x.test/?key={text}"},
         {"HTTP__TOKEN": text},
+        {"HOOKS__MONITE_SECRET": text},
         {"ALERTS__URLS": text},
         {"ALERTS__URLS": f"json://{text}@x.test"},
         {"ALERTS__URLS": f"[{quoted}, 5]"},

@@ -72,23 +72,34 @@ class Window:
         return self.limit - sum(1 for start in self.starts if now < start + self.length)
 
 
+class Started:
+    """A request that was counted."""
+
+    async def confirm(self) -> None:
+        """Nothing: the little that a process asks alone does not come in a crowd, whatever holds it up."""
+
+
 class Budget:
-    """Lets requests of one process start within a rate, in the order in which they asked."""
+    """Lets requests start within a rate, in the order in which they asked, where one process is all there is.
+
+    Replicas share ``watcher.state.budget.SharedBudget``.
+    """
 
     def __init__(self, requests_per_second: float, clock: Clock) -> None:
         self._window = Window.of_rate(requests_per_second)
         self._clock = clock
         self._turn = asyncio.Lock()  # wakes its waiters in the order of their coming
 
-    async def acquire(self) -> None:
+    async def acquire(self) -> Started:
         """Wait until a request may start, and count it as started. One that is cancelled takes nothing."""
         async with self._turn:
             # More than once: a pause may have come while waiting, or rounding have left a little.
             while (wait := self._window.ready_at() - self._clock.monotonic()) > 0:
                 await self._clock.sleep(max(wait, MOMENT))
             self._window = self._window.started(self._clock.monotonic())
+        return Started()
 
-    def pause_until(self, instant: float) -> None:
+    async def pause_until(self, instant: float) -> None:
         """Start nothing before this instant (monotonic seconds); the longest pause asked for holds."""
         self._window = self._window.paused(instant)
 

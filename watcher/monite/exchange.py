@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
-from contextlib import AbstractAsyncContextManager
+from collections.abc import Callable, Iterator
+from contextlib import AbstractAsyncContextManager, contextmanager
 from typing import Final, Protocol, TypeVar
 
 import httpx
 import structlog
 
 from watcher.clock import Clock
+from watcher.errors import StoreError
 from watcher.metrics import Metrics
 from watcher.model import from_seconds
+from watcher.monite.circuit import Circuit
 from watcher.monite.errors import InvalidPage, MoniteError, Unavailable
 from watcher.monite.headers import Head, read_head
-from watcher.monite.http import MAX_CONNECTIONS
+from watcher.monite.http import MAX_CONNECTIONS, about_to_send
 from watcher.monite.messages import clean
 from watcher.monite.server_clock import ServerClock
 from watcher.monite.verdict import Call, judge, wait_after
@@ -31,14 +33,22 @@ MAX_ERROR_BODY: Final = 64 * 1024
 _log = structlog.get_logger()
 
 
-class RequestBudget(Protocol):
-    """Says when requests may start."""
+class Start(Protocol):
+    """A request that the budget has counted."""
 
-    async def acquire(self) -> None:
+    async def confirm(self) -> None:
+        """It is about to be sent. If it was held up, it is counted anew, and waits where it must."""
+        ...
+
+
+class RequestBudget(Protocol):
+    """Says when requests may start. All of it raises ``StoreError`` if it is kept in a store that fails."""
+
+    async def acquire(self) -> Start:
         """Wait until a request may start, and count it."""
         ...
 
-    def pause_until(self, instant: float) -> None:
+    async def pause_until(self, instant: float) -> None:
         """Start nothing before this instant, in monotonic seconds."""
         ...
 
@@ -46,15 +56,17 @@ class RequestBudget(Protocol):
 class Exchange:
     """Sends requests through ``http`` and reads their answers.
 
-    ``timeout_seconds`` bounds a request from its start to the last byte of its answer; waiting for its turn
-    and for the budget is not part of it. At most ``concurrency`` requests are under way; ``http`` must have
-    as many connections, or requests that the budget has counted would wait there and then start in a crowd.
+    ``timeout_seconds`` bounds a request from its start to the last byte of its answer; waiting for its turn,
+    for the circuit and for the budget is not part of it. At most ``concurrency`` requests are under way;
+    ``http`` must have as many connections, or requests that the budget has counted would wait there and then
+    start in a crowd.
     """
 
     def __init__(
         self,
         http: httpx.AsyncClient,
         budget: RequestBudget,
+        circuit: Circuit,
         clock: Clock,
         metrics: Metrics,
         *,
@@ -66,6 +78,7 @@ class Exchange:
         self.server_clock = ServerClock(clock)
         self._http = http
         self._budget = budget
+        self._circuit = circuit
         self._clock = clock
         self._metrics = metrics
         self._api_version = api_version
@@ -74,11 +87,17 @@ class Exchange:
         self._max_body = max_body
 
     async def ask(self, call: Call, decode: Callable[[bytes], T]) -> T:
-        """Send the request once and decode its answer. Raises any ``MoniteError``, each counted once."""
+        """Send the request once and decode its answer.
+
+        Raises:
+            MoniteError: of any kind; each is counted once.
+            StoreError: the budget's store is away.
+        """
         try:
-            async with self._turns:
-                await self._budget.acquire()
-                return await self._ask(call, decode)
+            async with self._turns, self._circuit.request(call.scope):
+                start = await self._budget.acquire()
+                with _confirmed(start):
+                    return await self._ask(call, decode)
         except MoniteError as error:
             # That a task is not there is an answer, not a failure.
             if not (call.kind == "task" and error.status == 404):
@@ -124,12 +143,14 @@ class Exchange:
             async with asyncio.timeout(self._timeout_seconds), self._open(call) as response:
                 arrival = self._clock.monotonic()
                 head = read_head(response.status_code, response.headers, from_seconds(self._clock.time()))
-                self._heed(head, arrival)
+                await self._heed(head, arrival)
                 bound = self._max_body if head.good else MAX_ERROR_BODY
                 async for chunk in response.aiter_bytes():
                     body += chunk
                     if len(body) > bound:
                         break
+        except StoreError:
+            raise
         # Everything that the transport can raise, not all of which it maps to httpx's own errors: aiohttp's
         # errors, ValueError, zlib's. Their texts and causes may quote the URL or a header, hence "from None".
         except Exception as error:
@@ -158,11 +179,11 @@ class Exchange:
             call.method, call.path, params=tuple(call.params), headers=headers, content=call.content
         )
 
-    def _heed(self, head: Head, arrival: float) -> None:
+    async def _heed(self, head: Head, arrival: float) -> None:
         """Do what the API says of its limits, before anybody else sends a request."""
         wait = wait_after(head)
         if wait is not None:
-            self._budget.pause_until(arrival + wait)
+            await self._budget.pause_until(arrival + wait)
 
     def _failed(self, call: Call, head: Head | None, error: Exception) -> Unavailable:
         # The transport reports a lost connection as ConnectTimeout; only its cause tells.
@@ -178,3 +199,13 @@ class Exchange:
             request_id=head.request_id if head else None,
             process_time=head.process_time if head else None,
         )
+
+
+@contextmanager
+def _confirmed(start: Start) -> Iterator[None]:
+    """Confirm it when its request has a connection: to make one may take long, and the API counts arrivals."""
+    token = about_to_send.set(start.confirm)
+    try:
+        yield
+    finally:
+        about_to_send.reset(token)

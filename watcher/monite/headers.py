@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
 from typing import Final
@@ -16,6 +16,7 @@ MAX_LABEL: Final = 128
 """Characters of a request id that are kept."""
 
 _REMAINING: Final = ("ratelimit-remaining", "x-ratelimit-remaining-second")
+_LIMIT: Final = ("ratelimit-limit", "x-ratelimit-limit-second")
 
 # Nine digits are thirty years; with more it is no duration, and int() would balk at thousands of them.
 _is_seconds = re.compile(r"[0-9]{1,9}(\.[0-9]{1,9})?").fullmatch
@@ -27,13 +28,14 @@ class Head:
     """The head of an answer.
 
     ``retry_after`` is in seconds from its arrival; ``remaining`` counts the requests that the API's own
-    limiter still allows; ``moved_to`` is the origin that a redirect names.
+    limiter still allows, of ``limit`` in all; ``moved_to`` is the origin that a redirect names.
     """
 
     status: int
     date: Micros | None = None
     retry_after: float | None = None
     remaining: int | None = None
+    limit: int | None = None
     request_id: str | None = None
     process_time: str | None = None
     moved_to: str | None = None
@@ -56,7 +58,8 @@ def read_head(status: int, headers: Mapping[str, str], now: Micros) -> Head:
         # Measured on the API's own clock where it tells it. Its cut-off fraction makes the wait longer, never
         # shorter.
         retry_after=_retry_after(headers.get("retry-after"), now if date is None else date),
-        remaining=_remaining(headers),
+        remaining=_least(headers, _REMAINING),
+        limit=_least(headers, _LIMIT),
         request_id=_label(headers.get("x-request-id")),
         process_time=_label(headers.get("x-process-time")),
         moved_to=_origin(headers.get("location")) if 300 <= status < 400 else None,
@@ -82,8 +85,8 @@ def _date(text: str | None) -> Micros | None:
         return None
 
 
-def _remaining(headers: Mapping[str, str]) -> int | None:
-    stated = [headers.get(name, "").strip() for name in _REMAINING]
+def _least(headers: Mapping[str, str], names: Sequence[str]) -> int | None:
+    stated = [headers.get(name, "").strip() for name in names]
     return min((int(text) for text in stated if _is_count(text)), default=None)
 
 

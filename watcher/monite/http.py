@@ -6,6 +6,8 @@ httpx's own pool (httpcore 1.0) leaks connections of cancelled requests; aiohttp
 from __future__ import annotations
 
 import logging
+from collections.abc import Awaitable, Callable
+from contextvars import ContextVar
 from http.cookiejar import CookieJar, DefaultCookiePolicy
 from typing import Final
 
@@ -20,6 +22,17 @@ MAX_CONNECTIONS: Final = 32
 
 KEEP_ALIVE: Final = 30.0
 """Seconds an idle connection is kept: several polls of the default interval, less than load balancers do."""
+
+about_to_send: ContextVar[Callable[[], Awaitable[None]] | None] = ContextVar("about_to_send", default=None)
+"""What to await once a request of the current task has its connection, before it is written to it."""
+
+
+class _Request(aiohttp.ClientRequest):
+    async def send(self, conn: aiohttp.connector.Connection) -> aiohttp.ClientResponse:
+        ready = about_to_send.get()
+        if ready is not None:
+            await ready()
+        return await super().send(conn)
 
 
 async def _send_once(
@@ -54,6 +67,7 @@ def open_http(
             connector=aiohttp.TCPConnector(limit=max_connections, keepalive_timeout=KEEP_ALIVE, ssl=tls),
             cookie_jar=aiohttp.DummyCookieJar(),
             middlewares=(_send_once,),
+            request_class=_Request,
         )
 
     return httpx.AsyncClient(

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import random
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 from watcher.clock import Clock
 from watcher.metrics import Metrics
 from watcher.monite.auth import ClientCredentials, StaticToken
+from watcher.monite.circuit import Circuit
 from watcher.monite.client import Auth, MoniteClient
 from watcher.monite.exchange import Exchange, RequestBudget
 from watcher.monite.http import open_http
@@ -21,7 +23,13 @@ async def open_api(
     """A client whose connections are closed at the end. The settings must have credentials."""
     async with open_http(settings.base_url, settings.timeout) as http:
         exchange = Exchange(
-            http, budget, clock, metrics, api_version=settings.api_version, timeout_seconds=settings.timeout
+            http,
+            budget,
+            Circuit(clock, metrics, random.random),
+            clock,
+            metrics,
+            api_version=settings.api_version,
+            timeout_seconds=settings.timeout,
         )
         yield MoniteClient(exchange, _auth(settings, exchange, clock))
 

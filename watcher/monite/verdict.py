@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Final, Literal, TypedDict
 
-from watcher.model import EntityId
+from watcher.model import EntityId, Scope
 from watcher.monite.errors import (
     MoniteError,
     PageTokenRejected,
@@ -24,6 +24,15 @@ DEFAULT_RETRY_AFTER: Final = 1.0
 
 EXHAUSTED_PAUSE: Final = 1.0
 """Seconds without requests once the API says that none remain: its limiter counts by the second."""
+
+RESERVE: Final = 1 / 8
+"""Share of the API's limit that is left to the customer's own traffic, which has the same limit.
+
+When less remains, requests pause: the longer, the less it is. The watcher's default rate alone leaves more.
+"""
+
+USUAL_LIMIT: Final = 30
+"""Requests per second that the API allows a client by default, where an answer does not say."""
 
 PASSING: Final = frozenset({408, 425})
 """4xx that blame the moment, not the request: Request Timeout, Too Early."""
@@ -54,6 +63,11 @@ class Call:
         return "GET" if self.content is None else "POST"
 
     @property
+    def scope(self) -> str | None:
+        """Key of the scope that it concerns; None if it concerns all of them."""
+        return Scope(self.entity_id).key if self.kind in ("tasks", "task") else None
+
+    @property
     def unspeakable(self) -> tuple[str, ...]:
         """What no message may repeat."""
         return tuple(text for text in (self.token, self.page_token, *self.secrets) if text)
@@ -71,7 +85,10 @@ def wait_after(head: Head) -> float | None:
         return DEFAULT_RETRY_AFTER if head.retry_after is None else head.retry_after
     if head.retry_after is not None and not head.good:
         return head.retry_after
-    return EXHAUSTED_PAUSE if head.remaining == 0 else None
+    if head.remaining is None:
+        return None
+    lacking = 1 - head.remaining / (RESERVE * (head.limit or USUAL_LIMIT))
+    return EXHAUSTED_PAUSE * lacking if lacking > 0 else None
 
 
 def judge(call: Call, head: Head, body: bytes) -> MoniteError:

@@ -14,6 +14,7 @@ from watcher.errors import StoreUnavailable
 from watcher.metrics import Metrics
 from watcher.ops.health import Facts, ShardFacts, reasons_not_ready
 from watcher.polling.board import Board
+from watcher.state.budget import SharedBudget
 from watcher.state.keys import Keys
 from watcher.state.lease import Leadership
 from watcher.state.store import store_errors
@@ -42,6 +43,7 @@ class Observer:
         shards: Sequence[Observed],
         endpoints: Sequence[str],
         *,
+        budget: SharedBudget,
         supervisor: Supervisor,
         metrics: Metrics,
         clock: Clock,
@@ -50,6 +52,7 @@ class Observer:
         self._redis = redis
         self._shards = shards
         self._endpoints = endpoints
+        self._budget = budget
         self._supervisor = supervisor
         self._metrics = metrics
         self._clock = clock
@@ -84,6 +87,8 @@ class Observer:
         self._metrics.in_flight_tasks.set(sum(report.in_flight for report in reports))
         self._metrics.coverage_lag.set(max((report.lag for report in reports), default=0.0))
         self._metrics.poll_requests_lower_bound.set(sum(report.lower_bound for report in reports))
+        judged = sum(len(report.recall.verdicts) for report in reports)
+        self._metrics.hint_recall.set(sum(report.recall.hits for report in reports) / judged if judged else 0)
         scans = [board.oldest_scan for board in boards if board.watched]
         known = [scan for scan in scans if scan is not None]
         if known and len(known) == len(scans):
@@ -91,12 +96,14 @@ class Observer:
             self._metrics.last_complete_scan.set(self._clock.time() - age)
         try:
             async with asyncio.timeout(PATIENCE):
+                remaining = await self._budget.remaining()
                 with store_errors():
                     stats = await all_stats(
                         self._redis, [shard.keys for shard in self._shards], self._endpoints
                     )
         except (StoreUnavailable, TimeoutError):
             return
+        self._metrics.rate_budget_remaining.set(remaining)
         set_gauges(self._metrics, stats)
 
     async def _leases(self) -> list[bool]:

@@ -1,8 +1,9 @@
-"""The operators' listener: ``/livez``, ``/readyz`` and ``/metrics``."""
+"""The operators' listener: ``/livez``, ``/readyz``, ``/metrics`` and what other parts add."""
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Final
 
 import structlog
 from aiohttp import web
@@ -11,6 +12,10 @@ from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
 
 from watcher import __version__
 from watcher.errors import ConfigurationError
+from watcher.ops.access import errors_as_json
+
+LINGERING: Final = 1.0
+"""Seconds for which what is left of a refused body is read, so that its sender sees the answer; a stop waits for it."""
 
 log = structlog.get_logger()
 
@@ -19,12 +24,22 @@ Refresh = Callable[[], Awaitable[None]]
 
 
 class OpsServer:
-    """Serves health and metrics. ``readiness`` says why not; ``refresh`` brings gauges up to date."""
+    """Serves health and metrics, and the ``routes`` of others.
 
-    def __init__(self, registry: CollectorRegistry, readiness: Readiness, refresh: Refresh) -> None:
+    ``readiness`` says why not; ``refresh`` brings gauges up to date.
+    """
+
+    def __init__(
+        self,
+        registry: CollectorRegistry,
+        readiness: Readiness,
+        refresh: Refresh,
+        routes: Sequence[web.RouteDef] = (),
+    ) -> None:
         self._registry = registry
         self._readiness = readiness
         self._refresh = refresh
+        self._routes = routes
         self._runner: web.AppRunner | None = None
         self.url = ""
 
@@ -34,12 +49,17 @@ class OpsServer:
         Raises:
             ConfigurationError: the address cannot be listened on.
         """
-        app = web.Application()
-        app.router.add_get("/", _index)
-        app.router.add_get("/livez", _alive)
-        app.router.add_get("/readyz", self._ready)
-        app.router.add_get("/metrics", self._metrics)
-        self._runner = web.AppRunner(app, access_log=None)
+        app = web.Application(middlewares=[errors_as_json])
+        app.add_routes(
+            [
+                web.get("/", self._index),
+                web.get("/livez", _alive),
+                web.get("/readyz", self._ready),
+                web.get("/metrics", self._metrics),
+                *self._routes,
+            ]
+        )
+        self._runner = web.AppRunner(app, access_log=None, lingering_time=LINGERING)
         await self._runner.setup()
         site = web.TCPSite(self._runner, host, port)
         try:
@@ -62,6 +82,10 @@ class OpsServer:
         if self._runner is not None:
             await self._runner.cleanup()
 
+    async def _index(self, _: web.Request) -> web.Response:
+        paths = ["/livez", "/readyz", "/metrics", *(route.path for route in self._routes)]
+        return web.json_response({"ocr-watcher": __version__, "paths": paths})
+
     async def _ready(self, _: web.Request) -> web.Response:
         reasons = await self._readiness()
         return web.json_response({"ready": not reasons, "reasons": reasons}, status=503 if reasons else 200)
@@ -75,7 +99,3 @@ class OpsServer:
 
 async def _alive(_: web.Request) -> web.Response:
     return web.json_response({"alive": True})
-
-
-async def _index(_: web.Request) -> web.Response:
-    return web.json_response({"ocr-watcher": __version__, "paths": ["/livez", "/readyz", "/metrics"]})

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from watcher.model import Scope
+from watcher.polling.hints import HintRecall
 
 
 @dataclass(slots=True)
@@ -13,7 +14,7 @@ class ScopeReport:
 
     ``completed_at`` is the clock's monotonic seconds of the last complete scan, None before the first.
     ``trouble`` says why the last cycle was not complete. A ``retired`` scope is one that the API refuses; it
-    is tried now and then and not counted on. ``lag`` is in seconds.
+    is tried now and then and not counted on. ``lag`` is in seconds. ``recall`` says how complete hints are.
     """
 
     completed_at: float | None = None
@@ -22,6 +23,7 @@ class ScopeReport:
     in_flight: int = 0
     lag: float = 0.0
     lower_bound: int = 0
+    recall: HintRecall = field(default_factory=HintRecall)
 
 
 @dataclass(slots=True)

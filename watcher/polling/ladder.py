@@ -1,23 +1,30 @@
 """The ladder: rows that appear late are found by reading older windows again, ever more rarely. Pure.
 
-Level k trails the present by an age that grows by ``RATIO`` a level, up to the horizon. Whatever was created
+Level k trails the present by an age that grows from level to level, up to the horizon. Whatever was created
 before a level's mark has been read again at that age or later. A level reads once its window is as wide as
 its age (the oldest ones sooner, so that less needs to be remembered): each level costs one more download of
 every row, and in the quiet case a few requests an hour. A row that appears later than it was created by less
-than a level's age is found by that level.
+than a level's age is found by that level. Where so many rows arrive that the budget's share pays for few
+levels, they stand further apart: late rows are found later, but all of them. The last level is read even
+where the share does not pay for it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from watcher.model import Micros
+from watcher.model import SECOND, Micros
 from watcher.state.coverage import Interval
 
+SHARE: Final = 0.1
+"""Part of the requests spent that second looks may take."""
+FIRST: Final = 64 * SECOND
+"""Age of the youngest level."""
 RATIO: Final = 4
-"""Growth of the age from one level to the next: a smaller ratio finds late rows sooner and costs more."""
+"""Growth of the age from one level to the next while the share pays for every level."""
+PAGE: Final = 100
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,14 +35,34 @@ class Rung:
     window: Interval
 
 
-def ages(overlap: int, horizon: int) -> tuple[int, ...]:
-    """The ages of all levels in microseconds, from the first above ``overlap`` to the horizon itself."""
-    found: list[int] = []
-    age = overlap * RATIO
+def levels_affordable(arrival_rate: float, spending: float) -> int:
+    """How many levels ``SHARE`` of the requests spent a second pays for; at least one.
+
+    Each level downloads every row once more: ``arrival_rate / page`` requests a second.
+    """
+    if arrival_rate <= 0:
+        return 64
+    return max(1, int(SHARE * spending * PAGE / arrival_rate))
+
+
+def ages(overlap: int, horizon: int, levels: int) -> tuple[int, ...]:
+    """The ages of all levels in microseconds, rising, the last the horizon itself.
+
+    All ages come from one geometric grid, so that a level keeps its mark when others come and go.
+    """
+    grid: list[int] = []
+    age = FIRST
     while age < horizon:
-        found.append(age)
+        if age > overlap:
+            grid.append(age)
         age *= RATIO
-    return (*found, horizon)
+    grid.append(horizon)
+    if levels >= len(grid):
+        return tuple(grid)
+    if levels == 1:
+        return (horizon,)
+    chosen = {round(place * (len(grid) - 1) / (levels - 1)) for place in range(levels)}
+    return tuple(grid[place] for place in sorted(chosen))
 
 
 def memory(horizon: int) -> int:
@@ -48,18 +75,41 @@ def _widest(horizon: int) -> int:
 
 
 def due(
-    marks: Mapping[int, Micros], *, now: Micros, begin: Micros, overlap: int, horizon: int, width: int
-) -> Iterator[Rung]:
-    """The windows to read again now, the youngest level first, none wider than ``width``.
+    marks: Mapping[int, Micros],
+    *,
+    now: Micros,
+    begin: Micros,
+    ages: Sequence[int],
+    horizon: int,
+    width: int,
+    most: int,
+) -> list[Rung]:
+    """The windows to read again now, none wider than ``width``; first the level most behind, for its age.
 
-    ``marks`` holds how far each level has come; a level without a mark begins at ``begin``, where coverage
-    does. What lies further back than ``memory`` is passed over.
+    What presses (see ``pressing``) may be as wide as ``most``.
+
+    A level's number is its age in seconds. ``marks`` holds how far each has come; one without a mark begins
+    at ``begin``, where coverage does. What lies further back than ``memory`` is passed over.
     """
-    for level, age in enumerate(ages(overlap, horizon)):
+    found: list[tuple[float, Rung]] = []
+    for age in ages:
+        level = age // SECOND
         low = max(marks.get(level, begin), Micros(now - age - 2 * _widest(horizon)))
         high = Micros(now - age)
-        if high - low >= min(age, _widest(horizon)):
-            yield Rung(level, Interval(low, min(high, Micros(low + width))))
+        pressed = high - low - _widest(horizon) if age == horizon else 0
+        room = min(most, max(width, pressed))
+        if high - low >= min(age, _widest(horizon), room):
+            rung = Rung(level, Interval(low, min(high, Micros(low + room))))
+            found.append(((high - low) / min(age, _widest(horizon)), rung))
+    return [rung for _, rung in sorted(found, key=lambda each: each[0], reverse=True)]
+
+
+def pressing(rung: Rung, *, now: Micros, horizon: int) -> bool:
+    """Whether the last level has fallen so far behind that it must be read, whatever may be spent.
+
+    What it does not reach in time nobody reads again.
+    """
+    return rung.level == horizon // SECOND and now - horizon - rung.window.low > _widest(horizon)
 
 
 def climbed(marks: Mapping[int, Micros], rung: Rung) -> dict[int, Micros]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Final, Protocol
 
@@ -11,21 +11,28 @@ import structlog
 
 from watcher.clock import Clock
 from watcher.metrics import Metrics
-from watcher.model import SECOND, Micros, Scope
-from watcher.monite.errors import MoniteError, ScopeRejected
+from watcher.model import SECOND, Micros, Scope, Task
+from watcher.monite.errors import MoniteError, RateLimited, ScopeRejected, Unavailable
+from watcher.polling.backfiller import Backfiller, Means
 from watcher.polling.board import Board, ScopeReport
-from watcher.polling.planner import memory
+from watcher.polling.hint_desk import HintDesk
+from watcher.polling.inspector import Inspector
+from watcher.polling.pacer import Pacer
 from watcher.polling.reader import Reader, TaskSource
-from watcher.polling.recorder import ConflictError, Publication, Recorder
+from watcher.polling.reconciler import Reconciler
+from watcher.polling.recorder import ConflictError, Publication, Recorded, Recorder
 from watcher.polling.scanner import Cycle, PollPolicy, Scanner
+from watcher.polling.schedule import Schedule, keep_learning
 from watcher.state.store import Store
 
 PATIENCE: Final = 30.0
-"""Seconds between two cycles of a scope that keeps failing, at most."""
+"""Seconds between two cycles of a scope whose requests keep being refused, at most."""
 RETIRED: Final = 300.0
 """Seconds between two looks at a scope that the API refuses."""
 FORGETTING: Final = 60.0
 """Seconds between two rounds of forgetting old records."""
+SLICE: Final = 5.0
+"""Seconds, in a longer pause, after which something hinted may call for a look: few tasks end sooner."""
 REFRESH: Final = 300.0
 """Seconds between two rounds of discovering scopes."""
 RETRY: Final = 5.0
@@ -53,6 +60,8 @@ class Tools:
     clock: Clock
     metrics: Metrics
     jitter: Callable[[], float]
+    schedule: Schedule
+    pacer: Pacer
 
 
 class ScopePoller:
@@ -71,11 +80,29 @@ class ScopePoller:
             publication=tools.publication,
             clock=tools.clock,
             metrics=tools.metrics,
+            ended=lambda created: self.inspector.ended(created),
         )
         self._scanner = Scanner(
-            reader=self._reader, recorder=recorder, store=tools.store, policy=tools.policy
+            reader=self._reader,
+            recorder=recorder,
+            store=tools.store,
+            policy=tools.policy,
+            schedule=tools.schedule,
+            pacer=tools.pacer,
+            hinted=lambda: report.recall.relaxed,
+        )
+        self.inspector = Inspector(
+            reader=Reader(scope, tools.source, tools.clock, tools.metrics, tools.jitter),
+            recorder=recorder,
+            store=tools.store,
+            policy=tools.policy,
+            clock=tools.clock,
+            metrics=tools.metrics,
+            report=report,
+            heard=self._heard,
         )
         self._failed_cycles = 0
+        self._news = False
         self._forgot_at = float("-inf")
 
     async def run(self) -> None:
@@ -97,10 +124,23 @@ class ScopePoller:
                 continue
             self._account(cycle, clock.monotonic() - began)
             await self._forget()
-            await clock.sleep(began + self._pause(cycle) - clock.monotonic())
+            await self._rest(began + self._pause(cycle))
+
+    async def _rest(self, until: float) -> None:
+        """Wait for the next cycle, or a little while if by then something hinted is in flight: it may be due."""
+        clock = self._tools.clock
+        self._news = False
+        await clock.sleep(0)  # where cycles overrun, the others still have their turn
+        while (left := until - clock.monotonic()) > 0 and not self._news:
+            await clock.sleep(min(left, SLICE))
+
+    def _heard(self, tasks: Sequence[Task], recorded: Recorded, now: Micros) -> None:
+        self._scanner.heard(tasks, recorded, now)
+        self._news = self._news or bool(recorded.first_seen)
 
     def _account(self, cycle: Cycle, seconds: float) -> None:
         """Say what the cycle did: one line each, a failure once and its recovery once."""
+        self.inspector.settle()
         report = self._report
         report.in_flight, report.lag, report.lower_bound = cycle.in_flight, cycle.lag, cycle.lower_bound
         fields = {
@@ -108,8 +148,8 @@ class ScopePoller:
             "plan": cycle.plan,
             "requests": cycle.requests,
             "lower_bound": cycle.lower_bound,
-            "new": cycle.recorded.new,
-            "ended": cycle.recorded.ended,
+            "new": len(cycle.recorded.first_seen),
+            "ended": len(cycle.recorded.ended),
             "events": cycle.recorded.events,
             "in_flight": cycle.in_flight,
             "lag": round(cycle.lag, 3),
@@ -134,11 +174,17 @@ class ScopePoller:
         report.retired = isinstance(first, ScopeRejected)
 
     def _pause(self, cycle: Cycle) -> float:
-        """Seconds from the start of one cycle to the next; with backoff and jitter while nothing succeeds."""
+        """Seconds from the start of one cycle to the next: its own wait; with backoff and jitter while refused.
+
+        While the API fails or wants a pause, its client holds requests back; waiting here as well would only
+        bring the scope back late.
+        """
         interval = self._tools.policy.interval
         if self._report.retired:
             return RETIRED
-        if cycle.complete or self._failed_cycles < 2:
+        if cycle.complete:
+            return cycle.wait
+        if self._failed_cycles < 2 or isinstance(cycle.failures[0], Unavailable | RateLimited):
             return interval
         longest = max(interval, min(PATIENCE, interval * 2.0 ** min(self._failed_cycles - 1, 10)))
         return interval + (longest - interval) * self._tools.jitter()
@@ -150,29 +196,58 @@ class ScopePoller:
         if now is None or clock.monotonic() - self._forgot_at < FORGETTING:
             return
         self._forgot_at = clock.monotonic()
-        before = Micros(now - round(self._report.lag * SECOND) - memory(self._tools.policy.planning))
+        before = Micros(now - round(self._report.lag * SECOND) - self._scanner.memory)
         await self._tools.store.forget(self._scope, before, self._nonce)
 
 
-class ShardPoller:
-    """Polls all scopes of a shard; scopes may come and go."""
+@dataclass(frozen=True, slots=True)
+class _Running:
+    poller: ScopePoller
+    task: asyncio.Task[None]
 
-    def __init__(self, scopes: ScopeSource, board: Board, tools: Tools) -> None:
+
+class ShardPoller:
+    """Polls all scopes of a shard; scopes may come and go. ``desk`` hands in the hints of others."""
+
+    def __init__(self, scopes: ScopeSource, board: Board, tools: Tools, desk: HintDesk | None = None) -> None:
         self._scopes = scopes
         self._board = board
         self._tools = tools
-        self._running: dict[Scope, asyncio.Task[None]] = {}
+        self._desk = desk
+        self._running: dict[Scope, _Running] = {}
+        self._taking_hints = False
 
     async def run(self, nonce: str) -> None:
         """Poll until cancelled, or until one scope's poller raises: the lease or the store is gone."""
         try:
             async with asyncio.TaskGroup() as group:
+                learning = keep_learning(self._tools.schedule, self._tools.store, nonce, self._tools.clock)
+                group.create_task(learning, name="schedule")
+                self._start_beside(group, nonce)
                 while True:
                     pause = await self._refresh(group, nonce)
                     await self._tools.clock.sleep(pause)
         finally:
+            for scope in self._running:
+                self._tools.pacer.leave(scope)
             self._running.clear()
+            self._taking_hints = False
             self._board.reports.clear()
+
+    def _start_beside(self, group: asyncio.TaskGroup, nonce: str) -> None:
+        """Start what a shard does beside its scopes' cycles: backfills, and the check on ourselves."""
+        tools = self._tools
+        means = Means(
+            source=tools.source,
+            store=tools.store,
+            policy=tools.policy,
+            publication=tools.publication,
+            clock=tools.clock,
+            metrics=tools.metrics,
+            jitter=tools.jitter,
+        )
+        group.create_task(Backfiller(nonce, means).run(), name="backfill")
+        group.create_task(Reconciler(nonce, means, self._board).run(), name="reconcile")
 
     async def _refresh(self, group: asyncio.TaskGroup, nonce: str) -> float:
         """Start what is new, end what is gone; the seconds until the next look."""
@@ -186,9 +261,24 @@ class ShardPoller:
         self._board.trouble_discovering = None
         for scope in self._running.keys() - wanted:
             log.info("scope.ended", scope=scope.key)
-            self._running.pop(scope).cancel()
+            ended = self._running.pop(scope)
+            ended.task.cancel()
+            ended.poller.inspector.stop()
+            self._tools.pacer.leave(scope)
             self._board.reports.pop(scope, None)
         for scope in sorted(wanted - self._running.keys(), key=lambda each: each.key):
             poller = ScopePoller(scope, nonce, self._tools, self._board.report(scope))
-            self._running[scope] = group.create_task(poller.run(), name=f"scope-{scope.key}")
+            task = group.create_task(poller.run(), name=f"scope-{scope.key}")
+            self._running[scope] = _Running(poller, task)
+        if self._desk is not None and not self._taking_hints:
+            # Not before the scopes are known: hints wait on their stream, but are not kept for a scope to come.
+            self._taking_hints = True
+            group.create_task(self._desk.run(group, self._inspector), name="hints")
         return REFRESH
+
+    def _inspector(self, scope: Scope) -> Inspector | None:
+        """Who looks at hinted tasks of a scope; None where it is not watched here, or the API refuses it."""
+        running = self._running.get(scope)
+        if running is None or self._board.report(scope).retired:
+            return None
+        return running.poller.inspector

@@ -1,31 +1,39 @@
-"""One cycle of one scope: load what is known, plan, read, record. Returns what it did."""
+"""One cycle of one scope: load what is known, plan, read, record. Returns what it did and when to look again."""
 
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Final, Literal
 
-from watcher.model import PROCESSING, SECOND, Micros, TaskId
+from watcher.model import PROCESSING, SECOND, Micros, Task, TaskId
 from watcher.monite.errors import InvalidPage, MoniteError, PageTokenRejected
 from watcher.monite.query import TaskQuery
 from watcher.polling import ladder
 from watcher.polling.diff import Rules
+from watcher.polling.learned import CAUTIOUS, OVERLAPS, Arrivals, Lateness, Thrift, free_overlap
+from watcher.polling.memory import Memory
+from watcher.polling.pacer import Pacer
 from watcher.polling.planner import (
+    DEEPEST,
     FIRST_WIDTH,
+    PAGE,
     Adoption,
+    Batch,
+    Plan,
     Policy,
-    Read,
     Situation,
     Window,
-    leftovers,
     lower_bound,
     narrower,
     next_width,
     plan,
+    wait,
 )
 from watcher.polling.reader import Reader
 from watcher.polling.recorder import Recorded, Recorder
+from watcher.polling.schedule import Schedule
 from watcher.state.records import Start
 from watcher.state.scope import ScopeState
 from watcher.state.store import Store
@@ -33,13 +41,13 @@ from watcher.state.store import Store
 StartMode = Literal["baseline", "all"] | Micros
 
 ABSENCES: Final = 3
-"""Cycles in which a task must be missing before it is said to have vanished: one absence proves nothing."""
+"""Absences, an interval apart, after which a task is said to have vanished: one proves nothing."""
 LOOKBACK: Final = 600.0
 """Seconds before a first run that are read too: what may have ended while the first listing was under way."""
 PARALLEL: Final = 4
 """Requests by id of one scope under way at once."""
-RATE_MEMORY: Final = 0.2
-"""Weight of the newest cycle in the moving average of the arrival rate."""
+HISTORY: Final = 0.05
+"""Windows of the past that may be read for each request that the pace allows: each is some ten requests."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,24 +57,27 @@ class PollPolicy:
     start: StartMode
     kinds: frozenset[str]
     interval: float = 5.0
+    target_delay: float = 1.0
     horizon: float = 86_400.0
     stalled_after: float = 300.0
-    overlap: float = 30.0
-    requests_per_second: float = 24.0
 
     @property
     def planning(self) -> Policy:
-        """The planner's part. The past may have half of the budget while there is some to catch up with."""
+        """The planner's part."""
         return Policy(
-            overlap=round(self.overlap * SECOND),
+            interval=round(self.interval * SECOND),
             horizon=round(self.horizon * SECOND),
-            allowance=max(1, round(self.requests_per_second * self.interval / 20)),
+            early=PROCESSING in self.kinds,
         )
 
 
 @dataclass(frozen=True, slots=True)
 class Cycle:
-    """What one cycle did; ``lag`` is the seconds since the oldest instant not covered."""
+    """What one cycle did; ``lag`` is the seconds since the oldest instant not covered.
+
+    ``wait`` is the seconds after its beginning at which the next cycle is worth its requests, ``again`` the
+    requests that went into second looks.
+    """
 
     plan: str
     requests: int
@@ -74,6 +85,8 @@ class Cycle:
     recorded: Recorded
     in_flight: int
     lag: float
+    wait: float
+    again: int = 0
     failures: tuple[MoniteError, ...] = ()
 
     @property
@@ -85,15 +98,50 @@ class Cycle:
 class Scanner:
     """Reads one scope, cycle by cycle, and remembers between cycles only what makes the next one cheaper."""
 
-    def __init__(self, *, reader: Reader, recorder: Recorder, store: Store, policy: PollPolicy) -> None:
+    def __init__(
+        self,
+        *,
+        reader: Reader,
+        recorder: Recorder,
+        store: Store,
+        policy: PollPolicy,
+        schedule: Schedule,
+        pacer: Pacer,
+        hinted: Callable[[], bool] = lambda: False,
+    ) -> None:
         self._reader = reader
         self._recorder = recorder
         self._store = store
         self._policy = policy
+        self._schedule = schedule
+        self._pacer = pacer
+        self._hinted = hinted
+        self._heard = 0
+        self._memory = Memory(schedule.survival_of)
+        self._thrift = Thrift()
+        self._arrivals = Arrivals()
+        self._lateness = Lateness()
         self._width = FIRST_WIDTH
-        self._arrival_rate = 0.0
-        self._scanned_at: Micros | None = None
-        self._absences: dict[TaskId, int] = {}
+        self._credit = 1.0
+        self._fresh_at: Micros | None = None
+        self._cycled_at: Micros | None = None
+        self._absences: dict[TaskId, _Absence] = {}
+
+    @property
+    def memory(self) -> int:
+        """How far behind what is covered a cycle may read, in microseconds: records must be kept for so long.
+
+        A record forgotten sooner would be derived, and told, a second time.
+        """
+        return max(ladder.memory(self._policy.planning.horizon), max(OVERLAPS) * SECOND + DEEPEST)
+
+    def heard(self, tasks: Sequence[Task], recorded: Recorded, now: Micros) -> None:
+        """Take in what was read beside the cycles: a look at hinted tasks."""
+        self._memory.saw(tasks, now)
+        self._schedule.learn(recorded.ended)
+        self._heard += len(recorded.first_seen)
+        for task in tasks:
+            self._absences.pop(task.id, None)
 
     async def run_once(self) -> Cycle:
         """One cycle. A failing read leaves its part to the next cycle and does not stop the other reads.
@@ -103,37 +151,66 @@ class Scanner:
             ConflictError: the scope's progress was moved by somebody else; the next cycle loads it anew.
             StoreError: the store is away or holds what is not the watcher's.
         """
-        spent = self._reader.requests
+        begun_with = self._reader.requests
         state = await self._store.load(self._reader.scope)
+        tally = _Tally(state)
         try:
-            state, now = await self._begin(state)
+            now = await self._begin(tally)
         except MoniteError as error:
-            requests = self._reader.requests - spent
-            return Cycle("none", requests, 1, Recorded(), len(state.in_flight), 0.0, (error,))
-        made = plan(Situation(state, now, self._arrival_rate, self._width), self._policy.planning)
-        tally = _Tally()
-        tracked = state.in_flight
-        for read in made.reads:
-            if tally.api_failing:
-                break
-            state = await self._read(read, made.name, state, now, tally)
-        await self._ask_by_id(made.name, replace(state, in_flight=tracked), now, tally)
-        self._learn(tally.recorded, now)
+            tally.failures.append(error)
+            return self._cycle("none", tally, self._reader.requests - begun_with, self._policy.interval)
+        self._memory.agree(state.in_flight)
+        pace = self._pacer.pace(self._reader.scope, self._arrivals.rate)
+        seconds = 0.0 if self._cycled_at is None else (now - self._cycled_at) / SECOND
+        self._credit = min(max(1.0, pace * self._policy.interval), self._credit + pace * seconds)
+        made = plan(self._situation(tally.state, now, pace, seconds), self._policy.planning)
+        await self._read_all(made, now, tally)
+        requests = self._reader.requests - begun_with
+        self._thrift = self._thrift.spent(present=requests - tally.again, again=tally.again, seconds=seconds)
+        self._credit -= requests
+        self._cycled_at = now
+        self._schedule.learn(tally.recorded.ended)
+        ahead = self._situation(tally.state, now, pace, 0.0)
+        return self._cycle(made.name, tally, requests, wait(ahead, self._policy.planning, self._credit, pace))
+
+    def _cycle(self, name: str, tally: _Tally, requests: int, pause: float) -> Cycle:
+        now = self._reader.now()
         return Cycle(
-            plan=made.name,
-            requests=self._reader.requests - spent,
-            lower_bound=lower_bound(tally.recorded.ended, 1.0),
+            plan=name,
+            requests=requests,
+            lower_bound=lower_bound(len(tally.recorded.ended), 1.0),
             recorded=tally.recorded,
-            in_flight=len(tracked),
-            lag=_lag(state, self._reader.now() or now),
+            in_flight=len(self._memory.sightings),
+            lag=0.0 if now is None else _lag(tally.state, now),
+            wait=pause,
+            again=tally.again,
             failures=tuple(tally.failures),
         )
 
-    async def _begin(self, state: ScopeState) -> tuple[ScopeState, Micros]:
-        """The scope's state with a start, and the API's time."""
-        now = self._reader.now()
+    def _situation(self, state: ScopeState, now: Micros, pace: float, seconds: float) -> Situation:
+        rate = self._arrivals.rate
+        return Situation(
+            state=state,
+            now=now,
+            sightings=self._memory.sightings,
+            typical=self._schedule.survival_of(None),
+            arrival_rate=rate,
+            price=self._schedule.price(rate),
+            allowed=max(1, int(self._credit)),
+            overlap=max(self._lateness.overlap, free_overlap(rate)),
+            width=self._width,
+            past=max(1.0, pace * seconds * HISTORY),
+            second_looks=self._thrift.credit,
+            levels=ladder.levels_affordable(rate, self._thrift.spending),
+            fresh_at=self._fresh_at,
+            hinted=self._hinted(),
+        )
+
+    async def _begin(self, tally: _Tally) -> Micros:
+        """Give the scope a start if it has none; the API's time."""
+        now, state = self._reader.now(), tally.state
         if state.start is not None and now is not None:
-            return state, now
+            return now
         page = await self._reader.page(TaskQuery(sort="created_at", order="asc", limit=1), "start")
         now = self._reader.now()
         if now is None:
@@ -142,38 +219,94 @@ class Scanner:
             earliest = page.tasks[0].created_at if page.tasks else now
             begun = replace(state, start=first_start(self._policy, now, earliest))
             await self._recorder.record((), self._rules(begun), now, state, begun)
-            state = begun
-        return state, now
+            tally.state = begun
+        return now
 
     def _rules(self, state: ScopeState) -> Rules:
         if state.start is None:
             raise ValueError("a scope has rules only once it has a start")
         return Rules(state.start, self._policy.kinds, round(self._policy.stalled_after * SECOND))
 
-    async def _read(self, read: Read, name: str, state: ScopeState, now: Micros, tally: _Tally) -> ScopeState:
+    async def _read_all(self, made: Plan, now: Micros, tally: _Tally) -> None:
+        """Read what was planned: listings one after another, what is asked by id side by side."""
+        asked = [read.ids for read in made.reads if isinstance(read, Batch)]
+        for read in made.reads:
+            if not isinstance(read, Batch) and not tally.api_failing:
+                await self._list(read, made.name, now, tally)
+        asked += self._not_shown(made, tally)
+        await self._ask_by_id(asked, made.name, now, tally)
+
+    def _not_shown(self, made: Plan, tally: _Tally) -> list[tuple[TaskId, ...]]:
+        """What the fresh window was to show and did not, since it failed or the task is gone: asked for by id.
+
+        The longest unseen come first; of more than may be asked side by side the rest is for other cycles.
+        """
+        fresh = [read.interval for read in made.reads if isinstance(read, Window) and read.fresh]
+        missing = sorted(
+            (sighting.seen_at, task_id)
+            for task_id, sighting in self._memory.sightings.items()
+            if task_id not in tally.seen
+            and any(window.low <= sighting.created_at < window.high for window in fresh)
+        )
+        ids = [task_id for _, task_id in missing[: PAGE * PARALLEL]]
+        return [tuple(ids[at : at + PAGE]) for at in range(0, len(ids), PAGE)]
+
+    async def _list(self, read: Window | Adoption, name: str, now: Micros, tally: _Tally) -> None:
         """Read a listing to its last page; the state moves in the same step as that page is written."""
-        query, done = _listing(read, state)
-        rows = 0
+        before = tally.state
+        query, done = _listing(read, before)
+        begun_with, rows = self._reader.requests, 0
+        recorded = Recorded()
         try:
             async for page in self._reader.pages(query, name):
-                after = done if page.next_token is None else state
-                tally.recorded += await self._recorder.record(
-                    page.tasks, self._rules(state), now, state, after
-                )
-                tally.seen.update(task.id for task in page.tasks)
+                after = done if page.next_token is None else before
+                recorded += await self._record(page.tasks, now, tally, before, after)
                 rows += len(page.tasks)
         except MoniteError as error:
             tally.failures.append(error)
             if isinstance(error, PageTokenRejected) and isinstance(read, Window):
                 self._width = narrower(self._width, read.interval.span)
-            return state
-        if isinstance(read, Window) and read.interval.high < now:
-            self._width = next_width(self._width, read.interval.span, rows)
-        return done
+            return
+        finally:
+            if isinstance(read, Window) and read.rung is not None:
+                tally.again += self._reader.requests - begun_with
+        tally.state = done
+        if isinstance(read, Window):
+            self._learn(read, rows, recorded, before, now)
 
-    async def _ask_by_id(self, name: str, state: ScopeState, now: Micros, tally: _Tally) -> None:
-        """Ask for what is in flight and was not seen, and note what is missing from the answers."""
+    def _learn(self, read: Window, rows: int, recorded: Recorded, before: ScopeState, now: Micros) -> None:
+        """Follow how much arrives and how late, from a window that was read to its end."""
+        late = tuple(
+            (now - created_at) / SECOND
+            for created_at in recorded.first_seen
+            if before.coverage.holds(created_at)
+        )
+        if read.rung is None and read.fresh:
+            added = read.interval.span - before.coverage.covered(read.interval)
+            if self._fresh_at is not None:
+                new = len(recorded.first_seen) - len(late) + self._heard
+                self._arrivals = self._arrivals.read(new, added)
+            self._fresh_at, self._heard = now, 0
+        else:
+            self._width = next_width(self._width, read.interval.span, rows)
+        if before.adopted:
+            self._lateness = self._lateness.read(len(recorded.first_seen) - len(late), late)
+
+    async def _record(
+        self, tasks: tuple[Task, ...], now: Micros, tally: _Tally, before: ScopeState, after: ScopeState
+    ) -> Recorded:
+        recorded = await self._recorder.record(tasks, self._rules(before), now, before, after)
+        tally.recorded += recorded  # not in one statement: others add to it meanwhile
+        tally.seen.update(task.id for task in tasks)
+        self._memory.saw(tasks, now)
+        return recorded
+
+    async def _ask_by_id(
+        self, batches: Sequence[tuple[TaskId, ...]], name: str, now: Micros, tally: _Tally
+    ) -> None:
+        """Ask for tasks by id, and note what is missing from the answers."""
         free = asyncio.Semaphore(PARALLEL)
+        state = tally.state
 
         async def ask(ids: tuple[TaskId, ...]) -> None:
             async with free:
@@ -182,52 +315,56 @@ class Scanner:
                 found: set[TaskId] = set()
                 try:
                     async for page in self._reader.pages(TaskQuery(id_in=ids), name):
-                        rules = self._rules(state)
-                        recorded = await self._recorder.record(page.tasks, rules, now, state, state)
-                        tally.recorded += recorded  # not in one statement: others add to it meanwhile
+                        await self._record(page.tasks, now, tally, state, state)
                         found.update(task.id for task in page.tasks)
                 except MoniteError as error:
                     tally.failures.append(error)
                 else:
                     tally.absent.update(set(ids) - found)
-                tally.seen.update(found)
 
         try:
             async with asyncio.TaskGroup() as group:
-                for ids in leftovers(state.in_flight, tally.seen):
+                for ids in batches:
                     group.create_task(ask(ids))
         except ExceptionGroup as failed:
             # One of them says enough: the lease or the store is gone for all, or progress was moved for all.
             raise failed.exceptions[0] from None
-        await self._count_absences(state, tally)
+        await self._count_absences(state, tally, now)
 
-    async def _count_absences(self, state: ScopeState, tally: _Tally) -> None:
+    async def _count_absences(self, state: ScopeState, tally: _Tally, now: Micros) -> None:
+        """Note who was missing, at most once an interval: looks may follow each other within moments."""
+        self._memory.missed(tally.absent, now)
         for task_id in tally.seen & self._absences.keys():
             del self._absences[task_id]
         for task_id in tally.absent:
-            self._absences[task_id] = self._absences.get(task_id, 0) + 1
+            before = self._absences.get(task_id, _Absence())
+            if before.at is None or now - before.at >= self._policy.planning.interval:
+                self._absences[task_id] = _Absence(before.times + 1, now)
         vanished = {
             task_id: state.in_flight[task_id]
-            for task_id in tally.absent
-            if self._absences[task_id] >= ABSENCES
+            for task_id in tally.absent & state.in_flight.keys()
+            if self._absences[task_id].times >= ABSENCES
         }
         if vanished:
             tally.recorded += await self._recorder.record_vanished(vanished, self._rules(state), state)
             for task_id in vanished:
-                del self._absences[task_id]
+                self._absences.pop(task_id, None)  # a look at a hint may have found it meanwhile
 
-    def _learn(self, recorded: Recorded, now: Micros) -> None:
-        """Follow the arrival rate. The first cycle tells nothing: what it sees came at any time before."""
-        if self._scanned_at is not None and now > self._scanned_at:
-            rate = recorded.new / ((now - self._scanned_at) / SECOND)
-            self._arrival_rate += RATE_MEMORY * (rate - self._arrival_rate)
-        self._scanned_at = now
+
+@dataclass(frozen=True, slots=True)
+class _Absence:
+    """How often a task was missing in a row, and when that was last counted."""
+
+    times: int = 0
+    at: Micros | None = None
 
 
 @dataclass(slots=True)
 class _Tally:
-    """What a cycle has gathered so far."""
+    """What a cycle has gathered so far: the scope's state, what was recorded, the requests for second looks."""
 
+    state: ScopeState
+    again: int = 0
     recorded: Recorded = field(default_factory=Recorded)
     seen: set[TaskId] = field(default_factory=set)
     absent: set[TaskId] = field(default_factory=set)
@@ -246,12 +383,12 @@ def first_start(policy: PollPolicy, now: Micros, earliest: Micros) -> Start:
             lookback = max(LOOKBACK, policy.stalled_after)
             return Start(now, now, now - round(lookback * SECOND))
         case "all":
-            return Start(now, 0, min(earliest, now) - round(policy.overlap * SECOND))
+            return Start(now, 0, min(earliest, now) - CAUTIOUS * SECOND)
         case since:
             return Start(now, since, min(since, now))
 
 
-def _listing(read: Read, state: ScopeState) -> tuple[TaskQuery, ScopeState]:
+def _listing(read: Window | Adoption, state: ScopeState) -> tuple[TaskQuery, ScopeState]:
     """What to ask for a read, and the state once its last page has been written."""
     match read:
         case Window(interval, rung):

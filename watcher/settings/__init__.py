@@ -9,6 +9,7 @@ from watcher.settings.load import load_settings
 from watcher.settings.sections import (
     AlertsSettings,
     EventsSettings,
+    HooksSettings,
     HttpSettings,
     LogSettings,
     MoniteSettings,
@@ -22,6 +23,7 @@ __all__ = [
     "AlertsSettings",
     "Endpoint",
     "EventsSettings",
+    "HooksSettings",
     "HttpSettings",
     "LogSettings",
     "MoniteSettings",

@@ -182,6 +182,17 @@ class AlertsSettings(BaseModel):
     ] = Field((), description="Apprise URLs; secret")
 
 
+class HooksSettings(BaseModel):
+    """Webhooks of others that the watcher takes."""
+
+    model_config = FROZEN
+
+    monite_secret: values.Word | None = Field(
+        None,
+        description="signing secret of Monite's webhook subscription (whsec_...); unset: only taken on loopback",
+    )
+
+
 class HttpSettings(BaseModel):
     """The listener for health, metrics and operators."""
 
@@ -235,6 +246,7 @@ class Settings(BaseSettings):
     events: EventsSettings = Field(default_factory=EventsSettings)
     alerts: AlertsSettings = Field(default_factory=AlertsSettings)
     http: HttpSettings = Field(default_factory=HttpSettings)
+    hooks: HooksSettings = Field(default_factory=HooksSettings)
     log: LogSettings = Field(default_factory=LogSettings)
     webhooks: Annotated[tuple[Endpoint, ...], BeforeValidator(values.json_listed)] = Field(
         (), description="JSON list of endpoints, or [[webhooks]] in TOML"
@@ -287,6 +299,7 @@ class Settings(BaseSettings):
             self.monite.client_secret,
             self.redis.url,
             self.http.token,
+            self.hooks.monite_secret,
             *self.alerts.urls,
         ]
         for endpoint in self.webhooks:

@@ -69,6 +69,14 @@ class Coverage:
             found.append(Interval(at, high))
         return tuple(found)
 
+    def holds(self, instant: Micros) -> bool:
+        """Whether an instant is covered."""
+        return any(interval.low <= instant < interval.high for interval in self.intervals)
+
+    def covered(self, interval: Interval) -> int:
+        """How much of an interval is covered, in microseconds."""
+        return interval.span - sum(gap.span for gap in self.gaps(interval.low, interval.high))
+
     def watermark(self, low: Micros) -> Micros:
         """The instant up to which everything from ``low`` on is covered; ``low`` if nothing is."""
         for interval in self.intervals:

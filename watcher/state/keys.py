@@ -4,17 +4,28 @@
 |---|---|---|
 | ``{ns}:lease`` | string | the holder's nonce; expires with the lease |
 | ``{ns}:scopes`` | set | keys of the scopes that were ever watched |
-| ``{ns}:scope:<scope>`` | hash | ``start``: first-run rule, ``coverage``: intervals read, ``adopted`` |
+| ``{ns}:scope:<scope>`` | hash | ``start``: first-run rule, ``coverage``: intervals read, ``adopted``, … |
+| ``{ns}:backfill`` | hash | what a backfill is to read, and how far it has come |
 | ``{ns}:inflight:<scope>`` | sorted set | task id → created_at of what has not ended |
 | ``{ns}:tasks:<scope>:<bucket>`` | hash | task id → record, for the tasks created in one hour |
 | ``{ns}:buckets:<scope>`` | sorted set | the buckets there are, by their hour |
+| ``{ns}:lifetimes`` | hash | document type → histogram of how long its tasks took |
 | ``{ns}:events`` | stream | the events |
+| ``{ns}:hinted`` | string | the id of the last hint that was taken in |
 | ``{ns}:cursor:<group>`` | string | the id up to which a consumer group has acknowledged everything |
 | ``{ns}:endpoints`` | set | names of the endpoints that ever had a delivery |
 | ``{ns}:due:<endpoint>`` | sorted set | stream id → when its next attempt is due, or its claim ends (ms) |
 | ``{ns}:waiting:<endpoint>`` | sorted set | stream id → its time (ms), for everything not yet delivered |
 | ``{ns}:attempts:<endpoint>`` | hash | stream id → what its attempts gave so far |
 | ``{ns}:dead:<endpoint>`` | stream | dead letters: the event, the reason, the last answer |
+| ``{namespace}:budget`` | sorted set | requests that started within the last window → when (µs) |
+| ``{namespace}:budget:line`` | sorted set | request that waits to start → when it first asked to (µs) |
+| ``{namespace}:budget:due`` | sorted set | request that waits to start → by when it must have asked again (µs) |
+| ``{namespace}:budget:pause`` | string | there while no request may start; expires with the pause |
+| ``{namespace}:hints`` | stream | hints for all shards: whoever gives one need not know of shards |
+
+``{ns}`` is the shard's hash tag. What all shards share lies in the slot of ``{namespace}`` alone, so no script may
+touch it together with a shard's own.
 """
 
 from __future__ import annotations
@@ -53,9 +64,49 @@ class Keys:
         return f"{self.tag}:scopes"
 
     @property
+    def backfill(self) -> str:
+        """Key of the backfill that was asked for."""
+        return f"{self.tag}:backfill"
+
+    @property
+    def lifetimes(self) -> str:
+        """Key of what was learned of how long tasks take."""
+        return f"{self.tag}:lifetimes"
+
+    @property
     def events(self) -> str:
         """Key of the event stream; its name is part of the public contract."""
         return f"{self.tag}:events"
+
+    @property
+    def hints(self) -> str:
+        """Key of the stream of hints, one for all shards; its name is part of the public contract."""
+        return f"{{{self.namespace}}}:hints"
+
+    @property
+    def budget(self) -> str:
+        """Key of the requests that started lately, of all shards."""
+        return f"{{{self.namespace}}}:budget"
+
+    @property
+    def budget_line(self) -> str:
+        """Key of the requests that wait to start, in their order."""
+        return f"{{{self.namespace}}}:budget:line"
+
+    @property
+    def budget_due(self) -> str:
+        """Key of when those that wait must have asked again."""
+        return f"{{{self.namespace}}}:budget:due"
+
+    @property
+    def budget_pause(self) -> str:
+        """Key of the pause in which no request starts."""
+        return f"{{{self.namespace}}}:budget:pause"
+
+    @property
+    def hinted(self) -> str:
+        """Key of the id up to which this shard has taken in the hints."""
+        return f"{self.tag}:hinted"
 
     @property
     def endpoints(self) -> str:

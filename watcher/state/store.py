@@ -16,6 +16,7 @@ from redis.exceptions import RedisError
 
 from watcher.errors import StoreError, StoreUnavailable
 from watcher.model import EntityId, Micros, Scope, TaskId
+from watcher.state.backfill import Job, decode
 from watcher.state.keys import BUCKET_WIDTH, Keys, bucket_of
 from watcher.state.lua import script
 from watcher.state.records import Known, RecordError
@@ -48,7 +49,8 @@ class Commit:
 
     ``flight`` maps a task to its created_at, or None once it has ended. ``entries`` are the stream entries to
     append, all with the same fields. ``before`` and ``after`` are the scope's progress; where they differ,
-    start, coverage, adoption and ladder are moved in the same step.
+    start, coverage, adoption, ladder and what was backfilled are moved in the same step. ``backfill`` is the
+    progress of the backfill under way, as it was and as it is to be.
     """
 
     scope: Scope
@@ -57,6 +59,7 @@ class Commit:
     entries: Sequence[Mapping[str, str | bytes]] = ()
     before: ScopeState | None = None
     after: ScopeState | None = None
+    backfill: tuple[bytes, bytes] | None = None
 
 
 class Store:
@@ -71,6 +74,7 @@ class Store:
         self.keys = keys
         self._commit = redis.register_script(script(__package__, "commit"))
         self._forget = redis.register_script(script(__package__, "forget"))
+        self._keep = redis.register_script(script(__package__, "keep"))
 
     async def load(self, scope: Scope) -> ScopeState:
         """The scope's progress and what is in flight; an empty state for one never watched."""
@@ -110,6 +114,9 @@ class Store:
         records: list[bytes | str | int] = []
         for name, before, after in _progress(commit.before, commit.after):
             records += (5, name, before, after)
+        if commit.backfill is not None:
+            keys.append(self.keys.backfill)
+            records += (len(keys), "progress", *commit.backfill)
         for change in commit.changes:
             bucket = bucket_of(change.created_at)
             if bucket not in hashes:
@@ -174,6 +181,7 @@ class Store:
                     self.keys.lease,
                     self.keys.in_flight(scope),
                     self.keys.buckets(scope),
+                    self.keys.scope(scope),
                     *(self.keys.tasks(scope, bucket) for bucket in buckets),
                 ]
                 gone = int(await self._forget(keys=keys, args=[nonce, BUCKET_WIDTH, *buckets]))
@@ -181,6 +189,26 @@ class Store:
                     return forgotten
                 forgotten += gone
                 kept += len(buckets) - gone
+
+    async def load_lifetimes(self) -> dict[str, bytes]:
+        """What was learned of how long tasks take, by document type, as it was saved."""
+        with store_errors():
+            fields = await self._redis.hgetall(self.keys.lifetimes)
+        return {_text(name): value for name, value in fields.items() if isinstance(value, bytes)}
+
+    async def save_lifetimes(self, histograms: Mapping[str, bytes], nonce: str) -> None:
+        """Keep what was learned; nothing is kept when the lease is another's."""
+        args: list[str | bytes] = [nonce]
+        for document_type, record in histograms.items():
+            args += (document_type, record)
+        if histograms:
+            with store_errors():
+                await self._keep(keys=[self.keys.lease, self.keys.lifetimes], args=args)
+
+    async def backfill(self) -> Job | None:
+        """The backfill that was asked for last, done or not; None if there is none, or it was called off."""
+        with store_errors():
+            return decode(*await self._redis.hmget(self.keys.backfill, "request", "progress"))
 
     async def reset(self, scope: Scope) -> None:
         """Forget everything about a scope: the next run is a first run for it. Its events stay."""

@@ -8,6 +8,7 @@ import httpx
 from tests.fakes import FakeClock
 from watcher.metrics import Metrics
 from watcher.monite.budget import Budget
+from watcher.monite.circuit import Circuit
 from watcher.monite.exchange import Exchange
 
 BASE = "https://api.example/v1"
@@ -38,6 +39,7 @@ class ScriptedApi:
         self.exchange = Exchange(
             self.http,
             self.budget,
+            Circuit(self.clock, self.metrics, lambda: 0.5),
             self.clock,
             self.metrics,
             **{"api_version": "2024-05-25", "timeout_seconds": 10, **options},

@@ -116,12 +116,12 @@ async def test_first_come_first_served() -> None:
 async def test_nothing_starts_before_a_pause_ends_and_then_at_once() -> None:
     clock, starts = FakeClock(), list[float]()
     budget = Budget(10, clock)
-    budget.pause_until(2.5)
+    await budget.pause_until(2.5)
     assert budget.remaining() == 0
     async with asyncio.TaskGroup() as group:
         group.create_task(drain(budget, clock, 2, starts))
         await clock.advance(1.0)
-        budget.pause_until(4.25)  # comes while one is already waiting
+        await budget.pause_until(4.25)  # comes while one is already waiting
         await clock.advance(10)
     assert starts == [4.25, 4.25]
 

@@ -8,7 +8,10 @@ import structlog
 
 from tests.fakes import settle
 from tests.unit.monite.scripted import Answer, ScriptedApi, answer
+from watcher.errors import StoreUnavailable
 from watcher.model import EntityId, from_seconds
+from watcher.monite.breaker import FIRST, THRESHOLD
+from watcher.monite.budget import Started
 from watcher.monite.errors import InvalidPage, MoniteError, RateLimited, Rejected, Unavailable
 from watcher.monite.exchange import MAX_ERROR_BODY
 from watcher.monite.verdict import Call
@@ -145,6 +148,7 @@ async def test_each_request_is_logged_for_debugging_without_its_secrets() -> Non
         (answer(429, retry_after="Mon, 23 Nov 2026 04:00:09 GMT", date="Mon, 23 Nov 2026 04:00:00 GMT"), 9.0),
         (answer(503, retry_after="120"), 120.0),
         (answer(200, ratelimit_remaining="0"), 1.0),
+        (answer(200, ratelimit_remaining="1", ratelimit_limit="16"), 0.5),
     ],
 )
 async def test_nothing_is_sent_before_the_api_wants_it_and_then_at_once(
@@ -176,6 +180,57 @@ async def test_a_rate_limit_is_obeyed_even_when_its_body_never_ends() -> None:
         await ask(api)
     assert caught.value.retry_after == 5.0
     assert api.budget.remaining() == 0
+
+
+class Away:
+    """A budget whose store is away."""
+
+    def __init__(self, *, at_once: bool) -> None:
+        self.at_once = at_once
+
+    async def acquire(self) -> Started:
+        if self.at_once:
+            raise StoreUnavailable("the store: gone")
+        return Started()
+
+    async def pause_until(self, _: float) -> None:
+        raise StoreUnavailable("the store: gone")
+
+
+@pytest.mark.parametrize("at_once", [True, False])
+async def test_a_budget_whose_store_is_away_is_no_failure_of_the_api(at_once: bool) -> None:
+    api = ScriptedApi(*[answer(429)] * 6)
+    api.exchange._budget = Away(at_once=at_once)
+    for _ in range(6):
+        with pytest.raises(StoreUnavailable):
+            await ask(api)
+    assert len(api.requests) == (0 if at_once else 6)
+    assert api.errors() == {}
+
+
+async def test_while_the_api_fails_requests_are_held_back_and_one_tries() -> None:
+    api = ScriptedApi(*[answer(502)] * THRESHOLD, *[answer() for _ in range(3)])
+    for _ in range(THRESHOLD):
+        with pytest.raises(Unavailable):
+            await ask(api)
+    async with asyncio.TaskGroup() as group:
+        for _ in range(3):
+            group.create_task(ask(api))
+        await api.clock.advance(FIRST / 2 - 0.001)
+        assert len(api.requests) == THRESHOLD
+        await api.clock.advance(0.002)
+    assert len(api.requests) == THRESHOLD + 3
+
+
+async def test_one_failing_entity_does_not_hold_back_the_others() -> None:
+    bad, good = (Call("tasks", "/ocr_tasks", entity_id=EntityId(name), token="t0ken") for name in "bg")
+    api = ScriptedApi(answer(), *[answer(502)] * 3 * THRESHOLD, answer(), rate=100)
+    await ask(api, good)
+    for _ in range(3 * THRESHOLD):
+        with pytest.raises(Unavailable):
+            await ask(api, bad)
+    await ask(api, good)
+    assert api.clock.monotonic() == 0.0
 
 
 async def test_a_slow_answer_ends_at_the_deadline() -> None:

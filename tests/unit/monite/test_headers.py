@@ -65,6 +65,20 @@ def test_the_smallest_remaining_count_holds(headers: dict[str, str], remaining: 
     assert read(**headers).remaining == remaining
 
 
+@pytest.mark.parametrize(
+    ("headers", "limit"),
+    [
+        ({"ratelimit_limit": "30"}, 30),
+        ({"x_ratelimit_limit_second": "10"}, 10),
+        ({"ratelimit_limit": "600", "x_ratelimit_limit_second": "10"}, 10),
+        ({"ratelimit_limit": "10, 10;w=1"}, None),
+        ({"ratelimit_remaining": "3"}, None),
+    ],
+)
+def test_the_smallest_limit_holds(headers: dict[str, str], limit: int | None) -> None:
+    assert read(**headers).limit == limit
+
+
 def test_support_s_two_headers() -> None:
     head = read(x_request_id="req-1", x_process_time="0.02")
     assert (head.request_id, head.process_time) == ("req-1", "0.02")
@@ -93,7 +107,15 @@ def test_good(status: int, good: bool) -> None:
     assert Head(status).good is good
 
 
-NAMES = ["date", "retry-after", "ratelimit-remaining", "x-request-id", "x-process-time", "location"]
+NAMES = [
+    "date",
+    "retry-after",
+    "ratelimit-remaining",
+    "ratelimit-limit",
+    "x-request-id",
+    "x-process-time",
+    "location",
+]
 texts = st.text("ab9é٣\x1b\0\u2028 ", max_size=60) | st.text("0123456789., :+-GMTMonNv", max_size=60)
 
 

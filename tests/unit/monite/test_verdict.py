@@ -128,8 +128,17 @@ def test_a_redirect_names_where_it_leads() -> None:
     ("head", "wait"),
     [
         (Head(200), None),
-        (Head(200, remaining=1), None),
         (Head(200, remaining=0), 1.0),
+        (Head(200, remaining=0, limit=1000), 1.0),
+        (Head(200, remaining=3), 0.2),
+        (Head(200, remaining=4), None),
+        (Head(200, remaining=3, limit=30), 0.2),
+        (Head(200, remaining=4, limit=30), None),
+        (Head(200, remaining=6, limit=30), None),
+        (Head(200, remaining=1, limit=16), 0.5),
+        (Head(200, remaining=2, limit=16), None),
+        (Head(200, remaining=1, limit=5), None),
+        (Head(200, remaining=3, limit=0), 0.2),
         (Head(200, retry_after=5.0), None),
         (Head(500), None),
         (Head(500, remaining=0), 1.0),
@@ -143,7 +152,21 @@ def test_a_redirect_names_where_it_leads() -> None:
     ],
 )
 def test_for_how_long_nothing_is_sent(head: Head, wait: float | None) -> None:
-    assert wait_after(head) == wait
+    assert wait_after(head) == (None if wait is None else pytest.approx(wait))
+
+
+@pytest.mark.parametrize(
+    ("call", "scope"),
+    [(tasks, "-"), (of_entity, "e"), (paged, "e"), (single, "-"), (entities, None), (token, None)],
+)
+def test_which_scope_a_request_concerns(call: Call, scope: str | None) -> None:
+    assert call.scope == scope
+
+
+@given(st.integers(0, 2000), st.integers(0, 1000))
+def test_the_less_remains_the_longer_is_the_pause(limit: int, remaining: int) -> None:
+    waits = [wait_after(Head(200, remaining=left, limit=limit)) or 0.0 for left in (remaining, remaining + 1)]
+    assert 0.0 <= waits[1] <= waits[0] <= 1.0
 
 
 @pytest.mark.parametrize(("stated", "told"), [(None, 1.0), (0.0, 0.0), (90.0, 90.0)])

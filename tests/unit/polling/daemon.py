@@ -14,10 +14,12 @@ from watcher.events.envelope import EventData, from_fields, read_data
 from watcher.metrics import Metrics
 from watcher.model import Event, Scope
 from watcher.polling.board import Board
+from watcher.polling.pacer import Pacer
 from watcher.polling.poller import ScopePoller, Tools
 from watcher.polling.reader import Reader
 from watcher.polling.recorder import Publication, Recorder
 from watcher.polling.scanner import Cycle, PollPolicy, Scanner, StartMode
+from watcher.polling.schedule import Schedule
 from watcher.state.keys import Keys
 from watcher.state.scope import ScopeState
 from watcher.state.store import Store
@@ -25,6 +27,7 @@ from watcher.state.store import Store
 KEYS = Keys("t")
 SOURCE = "https://api.example/v1/ocr_tasks"
 DEFAULT = frozenset({"success", "error", "stalled", "vanished"})
+REQUESTS_PER_SECOND = 24.0
 
 _nonces = count(1)
 
@@ -47,6 +50,7 @@ class Daemon:
     metrics: Metrics = field(default_factory=Metrics)
     board: Board = field(default_factory=Board)
     nonce: str = ""
+    requests_per_second: float = REQUESTS_PER_SECOND
 
     async def begin(self) -> None:
         """Take the lease from whoever had it, and forget what was only in memory."""
@@ -54,6 +58,7 @@ class Daemon:
         await self.redis.set(KEYS.lease, self.nonce)
         self.api.restart_client()
         store = self.store or Store(self.redis, KEYS)
+        schedule = Schedule(target=self.policy.target_delay, interval=self.policy.interval)
         tools = Tools(
             source=self.api,
             store=store,
@@ -62,6 +67,8 @@ class Daemon:
             clock=self.clock,
             metrics=self.metrics,
             jitter=lambda: 0.5,
+            schedule=schedule,
+            pacer=Pacer(self.requests_per_second),
         )
         self.poller = ScopePoller(self.scope, self.nonce, tools, self.board.report(self.scope))
         self.recorder = Recorder(
@@ -77,6 +84,8 @@ class Daemon:
             recorder=self.recorder,
             store=store,
             policy=self.policy,
+            schedule=schedule,
+            pacer=Pacer(self.requests_per_second),
         )
 
     async def cycle(self, after: float = 0.0) -> Cycle:

@@ -1,8 +1,9 @@
-"""What a cycle asks: the present always, the past soon, and no more requests than the alternatives."""
+"""What a cycle asks: what is worth its price, the present always, the past soon, and never more than allowed."""
 
 from __future__ import annotations
 
 from dataclasses import replace
+from itertools import pairwise
 from math import ceil
 
 import pytest
@@ -11,28 +12,31 @@ from hypothesis import strategies as st
 
 from watcher.model import SECOND, Micros, TaskId
 from watcher.polling import ladder
+from watcher.polling.lifetimes import Histogram, Survival
+from watcher.polling.looks import Sighting
 from watcher.polling.planner import (
+    DEEPEST,
     FIRST_WIDTH,
     NARROWEST,
     PAGE,
-    REACHES,
     WIDEST,
     Adoption,
+    Batch,
     Policy,
     Situation,
     Window,
-    leftovers,
     lower_bound,
-    memory,
     narrower,
     next_width,
     plan,
+    wait,
 )
 from watcher.state.coverage import Coverage, Interval
 from watcher.state.records import Start
 from watcher.state.scope import ScopeState
 
-POLICY = Policy(overlap=30 * SECOND, horizon=86_400 * SECOND, allowance=6)
+POLICY = Policy(interval=5 * SECOND, horizon=86_400 * SECOND, early=False)
+DOCUMENTED = Survival.of(Histogram())
 T0 = 1_800_000_000 * SECOND
 
 
@@ -44,106 +48,158 @@ def span(low: float, high: float) -> Interval:
     return Interval(at(low), at(high))
 
 
-def state(
-    *covered: Interval,
-    begin: float = -600,
-    adopted: bool = True,
-    in_flight: dict[TaskId, Micros] | None = None,
-) -> ScopeState:
-    start = Start(at(0), at(0), at(begin))
-    return ScopeState(start, Coverage.of(covered), adopted, in_flight=in_flight or {})
+def state(*covered: Interval, begin: float = -600, adopted: bool = True) -> ScopeState:
+    return ScopeState(Start(at(0), at(0), at(begin)), Coverage.of(covered), adopted)
 
 
-def situation(known: ScopeState, now: float, *, rate: float = 0.0, width: int = FIRST_WIDTH) -> Situation:
-    return Situation(known, at(now), rate, width)
+def situation(known: ScopeState, now: float, **changes: object) -> Situation:
+    """A quiet scope that was read an interval ago, unless told otherwise."""
+    given: dict[str, object] = {
+        "sightings": {},
+        "typical": DOCUMENTED,
+        "arrival_rate": 0.0,
+        "price": 0.3,
+        "allowed": 10,
+        "overlap": 30 * SECOND,
+        "width": FIRST_WIDTH,
+        "past": 1.0,
+        "second_looks": 0.0,
+        "levels": 64,
+        "fresh_at": at(now - 5),
+        **changes,
+    }
+    return Situation(known, at(now), **given)  # type: ignore[arg-type] # each as its field says
 
 
-def windows(made: Situation, policy: Policy = POLICY) -> list[Interval]:
-    """The windows of the plan that no rung asked for, the fresh one first."""
-    reads = plan(made, policy).reads
-    return [read.interval for read in reads if isinstance(read, Window) and read.rung is None]
+def seen(now: float, *ages: tuple[float, float]) -> dict[TaskId, Sighting]:
+    """Tasks by their age, and by how many seconds ago they were seen."""
+    return {
+        TaskId(f"{number:04}"): Sighting(at(now - age), at(now - min(age, unseen)), DOCUMENTED)
+        for number, (age, unseen) in enumerate(ages)
+    }
 
 
-def execute(made: Situation, policy: Policy = POLICY) -> ScopeState:
-    after = made.state
+def windows(made: Situation, policy: Policy = POLICY) -> list[Window]:
+    return [read for read in plan(made, policy).reads if isinstance(read, Window)]
+
+
+def fresh(made: Situation, policy: Policy = POLICY) -> list[Interval]:
+    return [read.interval for read in windows(made, policy) if read.fresh]
+
+
+def batches(made: Situation, policy: Policy = POLICY) -> list[Batch]:
+    return [read for read in plan(made, policy).reads if isinstance(read, Batch)]
+
+
+def execute(made: Situation, policy: Policy = POLICY) -> Situation:
+    after, fresh_at = made.state, made.fresh_at
     for read in plan(made, policy).reads:
         if isinstance(read, Window):
             after = replace(after, coverage=after.coverage.add(read.interval))
+            fresh_at = made.now if read.fresh else fresh_at
             if read.rung is not None:
                 after = replace(after, ladder=ladder.climbed(after.ladder, read.rung))
-        else:
+        elif isinstance(read, Adoption):
             after = replace(after, adopted=True)
-    return after
-
-
-def waiting(count: int, age: float, now: float) -> dict[TaskId, Micros]:
-    return {TaskId(f"{age}-{number}"): at(now - age) for number in range(count)}
+    return replace(made, state=after, fresh_at=fresh_at)
 
 
 class TestDirected:
     def test_a_first_cycle_reads_what_lies_before_it_and_adopts_what_is_in_flight(self) -> None:
-        made = plan(situation(state(adopted=False), 0), POLICY)
-        assert made.reads[:2] == (Window(span(-630, 0)), Adoption())
+        made = plan(situation(state(adopted=False), 0, fresh_at=None), POLICY)
+        assert made.reads == (Window(span(-630, 0), fresh=True), Adoption())
         assert made.name == "A"
         assert Adoption() not in plan(situation(state(adopted=True), 0), POLICY).reads
 
     def test_a_quiet_cycle_is_one_window_over_the_overlap(self) -> None:
-        known = replace(state(span(-600, 10)), ladder={0: at(-200)})
-        made = plan(situation(known, 15), POLICY)
-        assert made.reads == (Window(span(-20, 15)),)
+        made = plan(situation(state(span(-600, 10)), 15, fresh_at=at(10)), POLICY)
+        assert made.reads == (Window(span(-20, 15), fresh=True),)
         assert (made.name, made.expected) == ("A", 1)
 
+    def test_nothing_is_asked_before_it_is_worth_anything(self) -> None:
+        assert plan(situation(state(span(-600, 10)), 12, fresh_at=at(10)), POLICY).reads == ()
+
+    def test_a_task_likely_to_have_ended_is_looked_for_between_two_windows(self) -> None:
+        now = 13.0
+        near_its_end = seen(now, (13.0, 2.0))
+        made = situation(state(span(-600, 11)), now, fresh_at=at(11), sightings=near_its_end)
+        assert len(plan(made, POLICY).reads) == 1
+        young = situation(state(span(-600, 11)), now, fresh_at=at(11), sightings=seen(now, (4.0, 2.0)))
+        assert plan(young, POLICY).reads == ()
+
     def test_after_hours_away_the_present_comes_first_then_the_past_from_its_newest_part_on(self) -> None:
-        # Six hours away, in windows of an hour; the oldest reaches over what was read just before.
-        found = windows(situation(state(span(-600, 0)), 6 * 3600))
+        found = [each.interval for each in windows(situation(state(span(-600, 0)), 6 * 3600, past=9.0))]
         hours = [(6, 5), (5, 4), (4, 3), (3, 2), (2, 1), (1, 0)]
         assert [each.high for each in found] == [at(newest * 3600) for newest, _ in hours]
-        assert [each.low for each in found] == [
-            at(oldest * 3600 - (30 if oldest == 0 else 0)) for _, oldest in hours
+        assert [each.low for each in found[1:]] == [
+            at(oldest * 3600 - (30 if oldest == 0 else 0)) for _, oldest in hours[1:]
         ]
+        assert at(5 * 3600 - 30) <= found[0].low <= at(5 * 3600)
 
     def test_the_past_has_its_allowance_and_no_more(self) -> None:
-        made = plan(situation(state(span(-600, 0)), 100 * 3600), POLICY)
-        plain = [read for read in made.reads if isinstance(read, Window) and read.rung is None]
-        assert len(plain) == 1 + POLICY.allowance
+        made = situation(state(span(-600, 0)), 100 * 3600, past=2.5)
+        assert len([each for each in windows(made) if not each.fresh]) == 3
 
     def test_an_older_gap_waits_for_a_newer_one(self) -> None:
         covered = (span(-600, 0), span(100, 200), span(300, 10_000))
-        found = windows(situation(state(*covered), 10_000, width=50 * SECOND), replace(POLICY, allowance=3))
-        assert found == [span(9970, 10_000), span(250, 300), span(170, 250), span(50, 100)]
+        made = situation(state(*covered), 10_000, width=50 * SECOND, past=3.0, fresh_at=at(9995))
+        found = [each.interval for each in windows(made) if not each.fresh]
+        assert found == [span(250, 300), span(170, 250), span(50, 100)]
 
-    def test_what_is_due_to_be_read_again_comes_last(self) -> None:
-        made = plan(situation(state(), 1000, width=1000 * SECOND), POLICY)
-        again = [read.rung.level for read in made.reads if isinstance(read, Window) and read.rung]
-        assert again == [0, 1]
-        assert [read.rung is None for read in made.reads if isinstance(read, Window)] == [
-            True,
-            True,
-            False,
-            False,
-        ]
+    def test_one_level_is_read_again_and_comes_last(self) -> None:
+        known = state(span(-600, 995))
+        made = situation(known, 1000, second_looks=1.0, arrival_rate=0.01, fresh_at=at(995))
+        assert [each.rung is None for each in windows(made)] == [True, False]
+        assert [each.rung for each in windows(replace(made, second_looks=0.9))] == [None]
 
-    def test_stragglers_are_asked_for_by_id_where_that_takes_fewer_requests(self) -> None:
-        made = plan(situation(state(span(-600, 10), in_flight=waiting(90, 70, 15)), 15, rate=20.0), POLICY)
-        assert (made.name, made.expected) == ("A", 8)
+    def test_a_last_level_about_to_pass_rows_over_is_read_without_any_credit(self) -> None:
+        known = replace(state(span(-600, 2000)), ladder={60: at(1900)})
+        made = situation(known, 2000, second_looks=-5.0, levels=1, arrival_rate=1.0)
+        policy = replace(POLICY, horizon=60 * SECOND)
+        assert [each.rung.level for each in windows(made, policy) if each.rung] == [60]
 
-    def test_the_window_reaches_back_where_that_takes_fewer_requests(self) -> None:
-        # Ninety tasks of 50 s: their ids would take a request, reaching 15 s further back takes none.
-        made = situation(state(span(-600, 10), in_flight=waiting(90, 50, 15)), 15, rate=0.5)
-        assert windows(made) == [span(-35, 15)]
-        assert (plan(made, POLICY).name, plan(made, POLICY).expected) == ("B", 1)
+    def test_one_request_shows_everything_where_all_that_is_in_flight_fits_a_page(self) -> None:
+        now = 1000.0
+        ages = tuple((age, 5.0) for age in range(1, 41))
+        made = situation(
+            state(span(-600, 995)), now, sightings=seen(now, *ages), arrival_rate=1.0, overlap=5 * SECOND
+        )
+        made = replace(made, price=2.0)
+        found = plan(made, POLICY)
+        assert (found.name, found.expected, len(found.reads)) == ("B", 1, 1)
+        assert fresh(made)[0].low <= at(now - 30)
+
+    def test_what_is_far_back_is_asked_for_by_id(self) -> None:
+        made = situation(state(span(-600, 9995)), 10_000, sightings=seen(10_000, *[(5000.0, 60.0)] * 150))
+        assert [len(batch.ids) for batch in batches(made)] == [100, 50]
+
+    def test_a_burst_that_lies_back_takes_the_pages_that_it_fills(self) -> None:
+        made = situation(state(span(-600, 995)), 1000, sightings=seen(1000, *[(300.0, 5.0)] * 350))
+        assert plan(made, POLICY).expected == 4
+
+    def test_tasks_too_young_to_end_are_found_later_unless_their_beginning_is_news(self) -> None:
+        made = situation(
+            state(span(-600, 980)),
+            1000,
+            arrival_rate=50.0,
+            price=100.0,
+            allowed=1,
+            overlap=2 * SECOND,
+            fresh_at=at(980),
+        )
+        assert fresh(made)[0].high < made.now
+        assert fresh(made, replace(POLICY, early=True))[0].high == made.now
 
     def test_a_scope_without_a_start_is_not_planned(self) -> None:
         with pytest.raises(ValueError, match="start"):
             plan(situation(ScopeState(), 0), POLICY)
 
     def test_a_clock_that_was_set_back_does_not_stop_the_present(self) -> None:
-        assert windows(situation(state(span(-600, 1000)), 500)) == [span(470, 500)]
+        assert fresh(situation(state(span(-600, 1000)), 500)) == [span(470, 500)]
 
     def test_a_clock_set_back_before_the_beginning_does_not_either(self) -> None:
-        (fresh,) = windows(situation(state(span(-600, 1000)), -5000))
-        assert fresh.low <= at(-5030)
-        assert fresh.high == at(-5000)
+        (found,) = fresh(situation(state(span(-600, 1000)), -5000))
+        assert found.high == at(-5000)
 
 
 spans = st.tuples(st.integers(-600, 20_000), st.integers(1, 6000)).map(
@@ -155,111 +211,123 @@ spans = st.tuples(st.integers(-600, 20_000), st.integers(1, 6000)).map(
 def situations(draw: st.DrawFn) -> Situation:
     now = draw(st.integers(0, 30_000))
     covered = [each for each in draw(st.lists(spans, max_size=6)) if each.high <= at(now)]
-    ages = draw(st.lists(st.sampled_from([5, 20, 50, 100, 290, 700]), max_size=5))
-    flight = {
-        task_id: created
-        for number, age in enumerate(ages)
-        for task_id, created in waiting(draw(st.sampled_from([1, 60, 130])), age + number / 10, now).items()
-    }
-    width = draw(st.sampled_from([NARROWEST, 10 * SECOND, 100 * SECOND, FIRST_WIDTH, WIDEST]))
-    rate = draw(st.sampled_from([0.0, 0.01, 0.5, 5.0, 50.0, 200.0]))
-    return situation(state(*covered, in_flight=flight), now, rate=rate, width=width)
+    groups = draw(
+        st.lists(
+            st.tuples(
+                st.sampled_from([1, 60, 130]), st.floats(0, 700), st.sampled_from([0.0, 0.3, 2.0, 5.0, 60.0])
+            ),
+            max_size=4,
+        )
+    )
+    ages = [(age + number / 100, unseen) for count, age, unseen in groups for number in range(count)]
+    return situation(
+        state(*covered),
+        now,
+        sightings=seen(now, *ages),
+        arrival_rate=draw(st.sampled_from([0.0, 0.01, 0.5, 5.0, 50.0, 200.0])),
+        price=draw(st.sampled_from([0.05, 0.3, 2.0, 40.0])),
+        allowed=draw(st.sampled_from([1, 2, 5, 100])),
+        overlap=draw(st.sampled_from([2, 30, 600])) * SECOND,
+        width=draw(st.sampled_from([NARROWEST, 10 * SECOND, 100 * SECOND, FIRST_WIDTH, WIDEST])),
+        past=draw(st.sampled_from([1.0, 3.5])),
+        second_looks=draw(st.sampled_from([-1.0, 0.5, 1.0, 30.0])),
+        levels=draw(st.sampled_from([1, 3, 64])),
+        fresh_at=draw(st.none() | st.floats(0, 10).map(lambda ago: at(now - ago))),
+    )
 
 
 policies = st.builds(
     Policy,
-    overlap=st.sampled_from([5, 30, 120]).map(lambda seconds: seconds * SECOND),
+    interval=st.sampled_from([1, 5, 60]).map(lambda seconds: seconds * SECOND),
     horizon=st.sampled_from([60, 3600, 86_400]).map(lambda seconds: seconds * SECOND),
-    allowance=st.integers(1, 8),
+    early=st.booleans(),
 )
 
 
-@given(situations(), policies)
-def test_coverage_reaches_now(made: Situation, policy: Policy) -> None:
-    after = execute(made, policy)
-    fresh = windows(made, policy)[0]
-    assert fresh.high == made.now
-    assert after.coverage.gaps(fresh.low, made.now) == ()
+def overdue(made: Situation, policy: Policy) -> bool:
+    return made.fresh_at is None or made.now - made.fresh_at >= policy.interval
 
 
 @given(situations(), policies)
-def test_the_fresh_window_holds_the_overlap_and_the_newest_gap_up_to_the_width(
+def test_a_fresh_window_is_read_at_least_once_an_interval(made: Situation, policy: Policy) -> None:
+    made = replace(made, price=1e9)
+    assert len(fresh(made, policy)) == overdue(made, policy)
+    assert batches(made, policy) == [], "and nothing else that is not worth its price"
+
+
+@given(situations(), policies)
+def test_what_is_asked_by_id_is_worth_its_price_and_the_most_overdue_first(
     made: Situation, policy: Policy
 ) -> None:
-    fresh = windows(made, policy)[0]
-    assert fresh.low <= made.now - policy.overlap
-    gaps = made.state.coverage.gaps(at(-600), made.now)
-    if gaps and gaps[-1].high == made.now:
-        assert fresh.low <= max(gaps[-1].low, made.now - made.width)
-        if gaps[-1].low - policy.overlap >= made.now - made.width:
-            assert fresh.low <= gaps[-1].low - policy.overlap
-
-
-@given(situations(), policies)
-def test_no_window_is_wider_than_asked_for(made: Situation, policy: Policy) -> None:
-    fresh, *others = (read for read in plan(made, policy).reads if isinstance(read, Window))
-    assert fresh.interval.high - fresh.interval.low <= max(made.width, policy.overlap) + REACHES[-1]
-    assert all(
-        each.interval.high - each.interval.low <= made.width + (0 if each.rung else policy.overlap)
-        for each in others
+    asked = batches(made, policy)
+    ids = [task_id for batch in asked for task_id in batch.ids]
+    assert len(ids) == len(set(ids))
+    assert all(1 <= len(batch.ids) <= PAGE for batch in asked)
+    assert all(len(batch.ids) == PAGE for batch in asked[:-1])
+    gathered = [made.sightings[task_id].unseen(made.now) for task_id in ids]
+    assert all(one >= other for one, other in pairwise(gathered))
+    for batch in asked:
+        assert sum(made.sightings[task_id].unseen(made.now) for task_id in batch.ids) >= made.price * 0.999
+    shown = fresh(made, policy)
+    assert not any(
+        each.low <= made.sightings[task_id].created_at < each.high for each in shown for task_id in ids
     )
 
 
 @given(situations(), policies)
-def test_reaching_back_never_takes_more_requests_than_not(made: Situation, policy: Policy) -> None:
-    """Plan A's price, worked out by itself: the window without any reach, and ids for all that is older."""
-    gaps = made.state.coverage.gaps(at(-600), made.now) if made.now > at(-600) else ()
-    edge = gaps[-1].low if gaps and gaps[-1].high == made.now else made.now
-    floor = max(edge - policy.overlap, made.now - max(made.width, policy.overlap))
-    older = sum(created < floor for created in made.state.in_flight.values())
-    rows = made.arrival_rate * (made.now - floor) / SECOND
-    plain = max(1, ceil(rows / PAGE)) + ceil(older / PAGE)
-    chosen = plan(made, policy)
-    low = windows(made, policy)[0].low
-    assert chosen.expected <= plain
-    assert (chosen.name == "A") == (low == floor)
-    if chosen.name == "B":
-        assert chosen.expected < plain
-    else:
-        assert chosen.expected == plain
-    assert floor - low in REACHES
+def test_no_more_is_asked_of_the_present_than_is_allowed(made: Situation, policy: Policy) -> None:
+    found = plan(made, policy)
+    if not overdue(made, policy):
+        assert found.expected <= made.allowed or len(fresh(made, policy)) == 1
+    if found.expected > made.allowed:
+        assert batches(made, policy) == [], "only the window that is read anyway may take more"
+
+
+@given(situations(), policies)
+def test_the_fresh_window_continues_what_is_covered_and_ends_now_where_beginnings_are_news(
+    made: Situation, policy: Policy
+) -> None:
+    for each in fresh(made, policy):
+        gaps = made.state.coverage.gaps(at(-600), made.now) if made.now > at(-600) else ()
+        edge = gaps[-1].low if gaps and gaps[-1].high == made.now else made.now
+        assert each.low <= max(edge, made.now - max(made.width, made.overlap))
+        assert each.high == made.now or not policy.early
+        assert each.span <= max(made.width, made.overlap) + made.overlap + DEEPEST
+
+
+@given(situations(), policies)
+def test_no_window_of_the_past_is_wider_than_asked_for(made: Situation, policy: Policy) -> None:
+    others = [each for each in windows(made, policy) if not each.fresh]
+    assert all(each.interval.span <= made.width + (0 if each.rung else made.overlap) for each in others)
 
 
 @given(situations(), policies)
 def test_every_gap_is_read_within_a_bounded_number_of_cycles(made: Situation, policy: Policy) -> None:
+    """And coverage reaches every instant."""
     width = max(made.width, 200 * SECOND)  # narrower ones are only slower to test
+    # So that a page reaches further than an interval: nothing is left for later to fill it.
+    made = replace(made, width=width, sightings={}, arrival_rate=min(made.arrival_rate, 0.01))
     gaps = made.state.coverage.gaps(at(-600), made.now)
-    pieces = sum(ceil((gap.high - gap.low) / width) for gap in gaps)
-    made = replace(made, width=width)
-    for _ in range(ceil(pieces / policy.allowance) + 2):
-        made = replace(made, state=execute(made, policy), now=Micros(made.now + 5 * SECOND))
-    assert made.state.coverage.gaps(at(-600), Micros(made.now - 5 * SECOND)) == ()
+    pieces = sum(ceil(gap.span / width) for gap in gaps)
+    for _ in range(ceil(pieces / ceil(made.past)) + 3):
+        made = execute(made, policy)
+        made = replace(made, now=Micros(made.now + policy.interval))
+    assert made.state.coverage.gaps(at(-600), Micros(made.now - 2 * policy.interval)) == ()
+
+
+@given(situations(), policies, st.floats(-50, 100), st.floats(0.05, 30))
+def test_the_next_cycle_comes_within_the_interval_as_soon_as_there_is_a_request(
+    made: Situation, policy: Policy, credit: float, pace: float
+) -> None:
+    found = wait(made, policy, credit, pace)
+    assert 0 < found <= max(policy.interval / SECOND, (1 - credit) / pace)
+    assert found >= (1 - credit) / pace - 1e-9
 
 
 @given(situations(), policies)
-def test_nothing_is_read_whose_records_may_be_forgotten(made: Situation, policy: Policy) -> None:
-    """Records are forgotten once they are older than the watermark by ``memory``."""
-    watermark = made.state.coverage.watermark(at(-600))
-    reads = [read.interval for read in plan(made, policy).reads if isinstance(read, Window)]
-    assert all(each.low >= min(watermark, made.now) - memory(policy) for each in reads)
-
-
-@given(st.dictionaries(st.integers(0, 10_000).map(lambda n: TaskId(str(n))), st.integers(0, 50).map(Micros)))
-def test_leftovers_are_what_was_not_seen_in_full_batches_the_oldest_first(
-    in_flight: dict[TaskId, Micros],
-) -> None:
-    seen = {task_id for task_id in in_flight if int(task_id) % 3 == 0}
-    batches = list(leftovers(in_flight, seen))
-    asked = [task_id for batch in batches for task_id in batch]
-    assert sorted(asked) == sorted(in_flight.keys() - seen)
-    assert [in_flight[each] for each in asked] == sorted(in_flight[each] for each in asked)
-    assert all(len(batch) == PAGE for batch in batches[:-1])
-
-
-def test_two_hundred_and_one_leftovers_are_three_requests() -> None:
-    in_flight = {TaskId(str(number)): Micros(number) for number in range(201)}
-    assert [len(batch) for batch in leftovers(in_flight, set())] == [100, 100, 1]
-    assert list(leftovers(in_flight, in_flight.keys())) == []
+def test_the_next_cycle_comes_when_the_fresh_window_is_due(made: Situation, policy: Policy) -> None:
+    if made.fresh_at is not None and not overdue(made, policy):
+        assert wait(made, policy, 100.0, 1.0) <= (made.fresh_at + policy.interval - made.now) / SECOND + 1e-6
 
 
 @pytest.mark.parametrize(

@@ -44,9 +44,9 @@ def test_a_time_to_come_covers_from_now_on() -> None:
     assert first_start(policy(ago(-60)), NOW, earliest=NOW) == Start(NOW, ago(-60), NOW)
 
 
-@pytest.mark.parametrize(
-    ("interval", "rate", "allowance"), [(5.0, 24.0, 6), (5.0, 1.0, 1), (0.2, 24.0, 1), (60.0, 24.0, 72)]
-)
-def test_the_past_may_have_a_part_of_the_budget(interval: float, rate: float, allowance: int) -> None:
-    given = PollPolicy("all", frozenset(), interval=interval, requests_per_second=rate, horizon=60.0)
-    assert given.planning == Policy(30 * SECOND, 60 * SECOND, allowance)
+@pytest.mark.parametrize(("kinds", "early"), [({"success"}, False), ({"success", "processing"}, True)])
+def test_the_planner_is_told_in_microseconds_and_whether_a_beginning_is_news(
+    kinds: set[str], early: bool
+) -> None:
+    given = PollPolicy("all", frozenset(kinds), interval=0.2, horizon=60.0)
+    assert given.planning == Policy(interval=200_000, horizon=60 * SECOND, early=early)

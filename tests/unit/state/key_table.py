@@ -7,14 +7,14 @@ import re
 from watcher.state import keys as module
 from watcher.state.keys import Keys
 
-_ROW = re.compile(r"^\| ``\{ns\}:(?P<name>[^`]+)`` \|", re.MULTILINE)
+_ROW = re.compile(r"^\| ``\{(?P<tag>ns|namespace)\}:(?P<name>[^`]+)`` \|", re.MULTILINE)
 
 
 def patterns(keys: Keys) -> list[re.Pattern[str]]:
     """One pattern for each line of the table."""
     names = _ROW.findall(module.__doc__ or "")
-    tag = re.escape(keys.tag)
-    return [re.compile(tag + ":" + re.sub(r"<\w+>", "[^:]+", name)) for name in names]
+    tags = {"ns": re.escape(keys.tag), "namespace": re.escape(f"{{{keys.namespace}}}")}
+    return [re.compile(f"{tags[tag]}:" + re.sub(r"<\w+>", "[^:]+", name)) for tag, name in names]
 
 
 def is_known(name: str, keys: Keys) -> bool:

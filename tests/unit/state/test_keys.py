@@ -32,7 +32,15 @@ def all_keys(keys: Keys, scope: Scope) -> list[str]:
         keys.waiting("crm"),
         keys.attempts("crm"),
         keys.dead("crm"),
+        keys.hinted,
+        keys.backfill,
+        keys.lifetimes,
     ]
+
+
+def shared_keys(keys: Keys) -> list[str]:
+    """What all shards use."""
+    return [keys.hints, keys.budget, keys.budget_line, keys.budget_due, keys.budget_pause]
 
 
 def test_the_stream_has_the_name_that_subscribers_rely_on() -> None:
@@ -46,8 +54,16 @@ def test_all_keys_of_a_shard_lie_in_one_slot(keys: Keys, scope: Scope) -> None:
     assert len({key_slot(key.encode()) for key in all_keys(keys, scope)}) == 1
 
 
+def test_what_all_shards_use_lies_in_one_slot_and_is_the_same_for_each() -> None:
+    shards = [Keys("ns", number, 4) for number in range(4)]
+    assert {tuple(shared_keys(keys)) for keys in (*shards, Keys("ns"))} == {tuple(shared_keys(Keys("ns")))}
+    assert len({key_slot(key.encode()) for key in shared_keys(Keys("ns"))}) == 1
+    assert not set(shared_keys(Keys("ns"))) & set(shared_keys(Keys("other")))
+
+
 def test_no_two_keys_are_alike() -> None:
     names = [
+        *shared_keys(Keys("ns")),
         *all_keys(Keys("ns", 0, 2), Scope()),
         *all_keys(Keys("ns", 1, 2), Scope()),
         *all_keys(Keys("other"), Scope()),
@@ -59,12 +75,13 @@ def test_no_two_keys_are_alike() -> None:
 
 @pytest.mark.parametrize("keys", [Keys("ns"), Keys("ns", 2, 4)])
 def test_the_table_in_the_module_names_every_key(keys: Keys) -> None:
-    unknown = [name for name in all_keys(keys, ENTITY) if not is_known(name, keys)]
+    names = [*all_keys(keys, ENTITY), *shared_keys(keys)]
+    unknown = [name for name in names if not is_known(name, keys)]
     assert unknown == []
 
 
 def test_every_line_of_the_table_is_of_use() -> None:
-    names = all_keys(Keys("ns"), ENTITY)
+    names = [*all_keys(Keys("ns"), ENTITY), *shared_keys(Keys("ns"))]
     assert [each.pattern for each in patterns(Keys("ns")) if not any(map(each.fullmatch, names))] == []
 
 

@@ -1,0 +1,77 @@
+"""Two daemons at work on one API with one budget: neither knows of the other but through the store."""
+
+from __future__ import annotations
+
+import json
+import signal
+from pathlib import Path
+
+from watcher.clock import SystemClock
+from watcher.demo.daemon import Daemon
+from watcher.model import from_seconds
+from watcher.sandbox import Sandbox, World, WorldSettings
+from watcher.state.connection import connect
+from watcher.state.embedded import EmbeddedServer
+from watcher.state.keys import Keys
+
+from .harness import eventually, running, said, settings_for
+
+RATE = 10
+
+
+async def until_said(daemon: Daemon, event: str, times: int) -> None:
+    async def look() -> bool | None:
+        daemon.check()
+        return True if len(said(daemon, event)) >= times else None
+
+    await eventually(look, f"{event} was not said {times} times")
+
+
+async def test_two_daemons_that_both_want_more_than_the_budget_never_exceed_it_together(
+    directory: Path,
+) -> None:
+    clock = SystemClock()
+    world = World(WorldSettings(rate=5, lifetime_scale=0.1, entities=12), from_seconds(clock.time()))
+    store = EmbeddedServer(directory / "store")
+    await store.start()
+    places = [directory / "a", directory / "b"]
+    for place in places:
+        place.mkdir()
+    try:
+        async with Sandbox(world, clock) as sandbox, connect(store.url) as redis:
+            settings = settings_for(
+                sandbox.base_url,
+                directory,
+                WATCHER_REDIS__URL=store.url,
+                WATCHER_REDIS__SHARDS="2",
+                WATCHER_MONITE__REQUESTS_PER_SECOND=str(RATE),
+                WATCHER_MONITE__ENTITIES=json.dumps([scope.key for scope in world.scopes[1:]]),
+                WATCHER_POLL__INTERVAL="0.2",
+            )
+            second_shard = Keys("watcher", 1, 2).lease
+            await redis.set(second_shard, "kept for the other")
+            async with running(settings, places[0]) as first:
+                await until_said(first, "lease.acquired", 1)
+                async with running(settings, places[1]) as second:
+                    await until_said(second, "lease.waiting", 2)
+                    first.signal(signal.SIGSTOP)  # or both would try to get it
+                    await redis.delete(second_shard)
+                    await until_said(second, "lease.acquired", 1)
+                    first.signal(signal.SIGCONT)
+                    asked = [len(said(each, "monite.request")) for each in (first, second)]
+                    served = sandbox.requests_served.total
+
+                    async def enough() -> bool | None:
+                        return True if sandbox.requests_served.total >= served + 5 * RATE else None
+
+                    await eventually(enough, "the daemons stand still")
+                    shares = [
+                        len(said(each, "monite.request")) - before
+                        for each, before in zip((first, second), asked, strict=True)
+                    ]
+                    assert not said(first, "lease.ended"), "each has its shard"
+            assert sandbox.requests_served.most_in(1.0) == RATE, "as much as is allowed, and no more"
+            assert min(shares) >= RATE / 2, "both had their turn"
+            assert sandbox.requests_served.by_status[429] == 0
+    finally:
+        await store.stop()

@@ -1,0 +1,96 @@
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from watcher.model import SECOND, EntityId, Scope
+from watcher.polling.ladder import SHARE
+from watcher.polling.learned import CAUTIOUS, MOST_CREDIT, OVERLAPS, Arrivals, Lateness, Thrift
+from watcher.polling.pacer import LOAD, Pacer
+
+
+@given(st.floats(0.01, 200), st.floats(0.5, 30))
+def test_the_rate_of_a_steady_flow_is_found(rate: float, span: float) -> None:
+    arrivals = Arrivals()
+    for _ in range(400):
+        arrivals = arrivals.read(round(rate * span * 1000), round(span * SECOND))
+
+    assert arrivals.rate / 1000 == pytest.approx(rate, rel=0.05, abs=0.01)
+
+
+def test_nothing_read_is_no_rate() -> None:
+    assert Arrivals().rate == 0.0
+
+
+def test_the_overlap_is_cautious_until_enough_rows_were_seen() -> None:
+    assert Lateness().read(100, ()).overlap == CAUTIOUS * SECOND
+
+
+@pytest.mark.parametrize(
+    ("late", "overlap"),
+    [
+        ((), 2),
+        ((1.0,) * 30, 2),
+        ((4.0,) * 30, 5),
+        ((4.0,) * 3, 2),
+        ((45.0,) * 30, 60),
+        ((9_999.0,) * 30, 300),
+    ],
+)
+def test_the_overlap_leaves_no_more_than_its_share_to_the_ladder(
+    late: tuple[float, ...], overlap: int
+) -> None:
+    assert Lateness().read(1000, late).overlap == overlap * SECOND
+
+
+@given(st.lists(st.tuples(st.integers(0, 500), st.lists(st.floats(0, 1e5), max_size=5)), max_size=50))
+def test_lateness_only_ever_chooses_a_known_overlap(read: list[tuple[int, list[float]]]) -> None:
+    lateness = Lateness()
+    for on_time, late in read:
+        lateness = lateness.read(on_time, tuple(late))
+
+    assert lateness.overlap // SECOND in OVERLAPS
+    assert lateness.latest == max((each for _, late in read for each in late), default=0.0)
+
+
+@given(st.lists(st.integers(0, 40), max_size=200))
+def test_second_looks_get_their_share_and_no_more(spent: list[int]) -> None:
+    thrift, again = Thrift(credit=0.0), 0
+    for present in spent:
+        took = 1 if thrift.credit >= 1 else 0
+        again += took
+        thrift = thrift.spent(present=present, again=took, seconds=1.0)
+
+    assert again <= SHARE * sum(spent) + 1
+    assert thrift.credit <= MOST_CREDIT
+
+
+def test_a_single_scope_may_spend_what_polling_may() -> None:
+    assert Pacer(24).pace(Scope(), 5.0) == pytest.approx(24 * LOAD)
+
+
+@given(st.lists(st.floats(0, 100), min_size=1, max_size=50))
+def test_scopes_share_the_budget_by_the_square_root_of_their_rates(rates: list[float]) -> None:
+    pacer = Pacer(24)
+    scopes = [Scope(EntityId(str(number))) for number in range(len(rates))]
+    for scope, rate in zip(scopes, rates, strict=True):
+        pacer.pace(scope, rate)
+    paces = [pacer.pace(scope, rate) for scope, rate in zip(scopes, rates, strict=True)]
+
+    assert sum(paces) == pytest.approx(24 * LOAD)
+    assert all(pace > 0 for pace in paces)
+    busy = [(pace, rate) for pace, rate in zip(paces, rates, strict=True) if rate > 1]
+    for pace, rate in busy:
+        assert pace / busy[0][0] == pytest.approx((rate / busy[0][1]) ** 0.5, rel=0.01)
+
+
+def test_a_scope_that_leaves_gives_its_share_back() -> None:
+    pacer = Pacer(10)
+    one, other = Scope(), Scope(EntityId("other"))
+    pacer.pace(one, 1.0)
+    pacer.pace(other, 1.0)
+    pacer.leave(other)
+    pacer.leave(other)
+
+    assert pacer.pace(one, 1.0) == pytest.approx(10 * LOAD)

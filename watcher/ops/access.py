@@ -1,0 +1,54 @@
+"""Who may do what at the operators' listener, and how a refusal is said."""
+
+from __future__ import annotations
+
+import hmac
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+
+from aiohttp import web
+from pydantic import SecretStr
+
+
+@dataclass(frozen=True, slots=True)
+class Access:
+    """``loopback``: only this machine can reach the listener. ``token``: what callers prove themselves with."""
+
+    loopback: bool
+    token: SecretStr | None = None
+
+    def check(self, request: web.Request) -> None:
+        """See that a request may change state.
+
+        A token that was set is asked for everywhere, also on loopback, where a proxy may let others in.
+
+        Raises:
+            web.HTTPUnauthorized: it may not.
+        """
+        if self.token is None:
+            if self.loopback:
+                return
+            raise unauthorized("WATCHER_HTTP__TOKEN is not set, and this listener is not on loopback")
+        scheme, _, given = request.headers.get("authorization", "").partition(" ")
+        right = self.token.get_secret_value().encode()
+        if scheme.lower() != "bearer" or not hmac.compare_digest(
+            given.strip().encode("utf-8", "replace"), right
+        ):
+            raise unauthorized("send WATCHER_HTTP__TOKEN as a bearer token")
+
+
+def unauthorized(reason: str) -> web.HTTPUnauthorized:
+    """A 401 with its reason."""
+    return web.HTTPUnauthorized(text=reason, headers={"www-authenticate": "Bearer"})
+
+
+@web.middleware
+async def errors_as_json(
+    request: web.Request, handler: Callable[[web.Request], Awaitable[web.StreamResponse]]
+) -> web.StreamResponse:
+    """Every refusal as ``{"error": "..."}``, whoever raised it."""
+    try:
+        return await handler(request)
+    except web.HTTPError as error:
+        kept = {name: error.headers[name] for name in ("allow", "www-authenticate") if name in error.headers}
+        return web.json_response({"error": error.text}, status=error.status, headers=kept)

@@ -1,0 +1,102 @@
+"""What a scope's poller learns from what it reads: how much arrives, how late, and what may be spent. Pure."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from math import exp
+from typing import Final
+
+from watcher.model import SECOND
+from watcher.polling.ladder import SHARE
+
+RATE_SPAN: Final = 60.0
+"""Seconds after which an old reading of the arrival rate counts for a third."""
+OVERLAPS: Final = (2, 5, 10, 30, 60, 120, 300)
+"""Overlaps to choose from, in seconds."""
+CAUTIOUS: Final = 30
+"""Overlap in seconds before enough rows have been seen."""
+ENOUGH: Final = 500.0
+"""Rows after which the overlap is chosen by their lateness."""
+LATER: Final = 0.005
+"""Share of rows that may be later than the overlap: the ladder finds those."""
+MEMORY: Final = 5_000.0
+"""Rows after which an old one's lateness counts for a third."""
+FREE_ROWS: Final = 8
+"""Rows that a window may read again without anybody minding: a tenth of a page."""
+LONGEST_FREE: Final = 600.0
+"""Seconds that a window reaches back at most on that account."""
+MOST_CREDIT: Final = 30.0
+"""Requests that may be saved up for second looks, or be owed: a busy hour does not end in a burst, or in none."""
+
+
+def free_overlap(arrival_rate: float) -> int:
+    """How far back a window may always reach, in microseconds, since next to nothing was created there.
+
+    Where little arrives this spares the youngest levels of the ladder, and finds late rows at once.
+    """
+    return round(min(LONGEST_FREE, FREE_ROWS / max(arrival_rate, 1e-9)) * SECOND)
+
+
+@dataclass(frozen=True, slots=True)
+class Arrivals:
+    """Tasks created a second, from fresh windows: the new rows of each, and the span that it added."""
+
+    rows: float = 0.0
+    seconds: float = 0.0
+
+    @property
+    def rate(self) -> float:
+        """Tasks a second; 0 before anything was read."""
+        return self.rows / self.seconds if self.seconds > 0 else 0.0
+
+    def read(self, rows: int, span: int) -> Arrivals:
+        """With a fresh window that added ``span`` microseconds and brought so many new rows."""
+        seconds = span / SECOND
+        kept = exp(-seconds / RATE_SPAN)
+        return Arrivals(self.rows * kept + rows, self.seconds * kept + seconds)
+
+
+@dataclass(frozen=True, slots=True)
+class Lateness:
+    """How late rows become visible: decayed counts of those later than each of ``OVERLAPS``, and of all."""
+
+    rows: float = 0.0
+    later: tuple[float, ...] = (0.0,) * len(OVERLAPS)
+    latest: float = 0.0
+
+    def read(self, on_time: int, late: tuple[float, ...]) -> Lateness:
+        """With rows that were there at once, and the lateness in seconds of those that were not."""
+        kept = exp(-(on_time + len(late)) / MEMORY)
+        later = tuple(
+            count * kept + sum(each > overlap for each in late)
+            for count, overlap in zip(self.later, OVERLAPS, strict=True)
+        )
+        rows = self.rows * kept + on_time + len(late)
+        return Lateness(rows, later, max((self.latest, *late)))
+
+    @property
+    def overlap(self) -> int:
+        """How far behind what is covered to read again each time, in microseconds."""
+        if self.rows < ENOUGH:
+            return CAUTIOUS * SECOND
+        fit = (each for each, later in zip(OVERLAPS, self.later, strict=True) if later <= LATER * self.rows)
+        return next(fit, OVERLAPS[-1]) * SECOND
+
+
+@dataclass(frozen=True, slots=True)
+class Thrift:
+    """What second looks may spend: ``SHARE`` of what the present has spent, saved up to a bound.
+
+    ``spending`` is the requests a second that the present takes.
+    """
+
+    credit: float = 1.0
+    spending: float = 0.0
+
+    def spent(self, *, present: int, again: int, seconds: float) -> Thrift:
+        """After a cycle that spent so many requests on the present and on second looks, ``seconds`` since the last."""
+        kept = exp(-seconds / RATE_SPAN)
+        return Thrift(
+            credit=max(-MOST_CREDIT, min(MOST_CREDIT, self.credit + SHARE * present - again)),
+            spending=self.spending * kept + (1 - kept) * present / max(seconds, 1e-3),
+        )

@@ -1,0 +1,127 @@
+"""The check on ourselves: now and then a covered window is read again and compared with the store."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final
+
+import structlog
+
+from watcher.model import SECOND, Micros, Scope, Task, to_iso
+from watcher.monite.errors import MoniteError
+from watcher.monite.query import TaskQuery
+from watcher.polling import reconcile
+from watcher.polling.backfiller import Means
+from watcher.polling.board import Board
+from watcher.polling.diff import Rules
+from watcher.polling.reader import Reader
+from watcher.polling.reconcile import Mismatch
+from watcher.polling.recorder import ConflictError, Recorder
+from watcher.state.coverage import Interval
+from watcher.state.scope import ScopeState
+
+PLAN: Final = "reconcile"
+
+log = structlog.get_logger()
+
+
+@dataclass(frozen=True, slots=True)
+class Checked:
+    """What one check compared, and what it found."""
+
+    rows: int = 0
+    mismatches: tuple[Mismatch, ...] = ()
+
+
+class Reconciler:
+    """Checks the scopes of one shard, under the lease's nonce, as long as they are polled without trouble."""
+
+    def __init__(self, nonce: str, means: Means, board: Board) -> None:
+        self._nonce = nonce
+        self._means = means
+        self._board = board
+
+    async def run(self) -> None:
+        """Check until cancelled.
+
+        Raises:
+            LeaseLostError: another holds the lease.
+            StoreError: the store is away or holds what is not the watcher's.
+        """
+        means = self._means
+        while True:
+            await means.clock.sleep(reconcile.pause(len(self._board.reports), means.jitter()))
+            steady = [
+                scope
+                for scope, report in self._board.reports.items()
+                if report.completed_at is not None and report.trouble is None
+            ]
+            if steady:
+                await self.check(steady[int(means.jitter() * len(steady))])
+
+    async def check(self, scope: Scope) -> Checked:
+        """Read a random window of a scope again, compare, and repair what should not have been necessary."""
+        means = self._means
+        state = await means.store.load(scope)
+        window = reconcile.pick(state, round(means.policy.horizon * SECOND), means.jitter)
+        reader = means.reader(scope)
+        if window is None:
+            return Checked()
+        try:
+            tasks = await _sample(reader, window)
+        except MoniteError as error:
+            log.debug("reconcile.failed", scope=scope.key, **error.fields)
+            return Checked()
+        watched = {task.id: task for task in tasks if not means.publication.excludes(task)}
+        known = await means.store.known(scope, {each.id: each.created_at for each in watched.values()})
+        now, interval = means.now(), round(means.policy.interval * SECOND)
+        found = [reconcile.mismatch(task, known.get(task.id), now, interval) for task in watched.values()]
+        mismatches = tuple(each for each in found if each is not None)
+        means.metrics.reconciled_rows.inc(len(watched))
+        if mismatches:
+            await self._repair(scope, mismatches, state, now)
+        return Checked(len(watched), mismatches)
+
+    async def _repair(
+        self, scope: Scope, mismatches: tuple[Mismatch, ...], state: ScopeState, now: Micros
+    ) -> None:
+        means = self._means
+        means.metrics.reconcile_mismatches.inc(len(mismatches))
+        for each in mismatches:
+            log.error(
+                "reconcile.mismatch",
+                scope=scope.key,
+                task_id=each.task.id,
+                status=each.task.status,
+                known_status=None if each.known is None else each.known.status,
+                created_at=to_iso(each.task.created_at),
+                updated_at=to_iso(each.task.updated_at),
+            )
+        recorder = Recorder(
+            scope,
+            self._nonce,
+            store=means.store,
+            publication=means.publication,
+            clock=means.clock,
+            metrics=means.metrics,
+        )
+        if state.start is None:
+            return
+        rules = Rules(state.start, means.policy.kinds, round(means.policy.stalled_after * SECOND))
+        try:
+            await recorder.record([each.task for each in mismatches], rules, now, state, state)
+        except ConflictError:
+            log.warning("reconcile.conflict", scope=scope.key)
+
+
+async def _sample(reader: Reader, window: Interval) -> list[Task]:
+    """The first rows of a window, in the order of ids that say nothing: a sample where there are too many."""
+    query = TaskQuery(created_at_gte=window.low, created_at_lt=window.high, sort="id")
+    tasks: list[Task] = []
+    pages = 0
+    async for page in reader.pages(query, PLAN):
+        tasks += page.tasks
+        pages += 1
+        if pages == reconcile.PAGES:
+            break
+    return tasks

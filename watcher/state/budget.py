@@ -1,0 +1,128 @@
+"""The request budget that all replicas and all shards share, kept in the store and counted on its clock.
+
+A request asks to start, and the store lets it or says when to ask again (``scripts/budget.lua``). So a pause
+holds for those that wait already, nobody's own clock matters, and all that wait stand in one line. What ends
+while it waits takes nothing with it.
+"""
+
+from __future__ import annotations
+
+import math
+import secrets
+from collections import deque
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from functools import partial
+from itertools import count
+from typing import Final
+
+from redis.asyncio import Redis
+
+from watcher.clock import Clock
+from watcher.state.keys import Keys
+from watcher.state.lua import script
+from watcher.state.store import store_errors
+
+PATIENCE: Final = 1.0
+"""Seconds for which a request that does not come when it is its turn keeps the others waiting.
+
+Whoever waits asks again at least so often.
+"""
+PROMPT: Final = 0.01
+"""Seconds within which a request must start once it has asked to; after that it is counted anew."""
+LONGEST_PAUSE: Final = 86_400.0
+"""Seconds: a pause outlives every process, so a gateway's mistake must not stop them all for a year."""
+MICROS: Final = 1_000_000
+
+
+@dataclass(frozen=True, slots=True)
+class Start:
+    """A request that was counted when it asked at ``asked_at`` (monotonic seconds); ``ask_again`` repeats it."""
+
+    asked_at: float
+    ask_again: Callable[[], Awaitable[object]]
+    clock: Clock
+
+    async def confirm(self) -> None:
+        """It is about to be sent: if it was held up, count it now instead, waiting where that must be.
+
+        Raises:
+            StoreUnavailable: the store does not answer; it must not be sent.
+        """
+        if self.clock.monotonic() - self.asked_at > PROMPT:
+            await self.ask_again()
+
+
+class SharedBudget:
+    """Lets at most ``limit`` requests start in any ``window_seconds``, whoever starts them, in one line.
+
+    Every method raises ``StoreUnavailable`` when the store does not answer: without it no request starts.
+    """
+
+    def __init__(self, redis: Redis, keys: Keys, clock: Clock, *, limit: int, window_seconds: float) -> None:
+        self._redis = redis
+        self._keys = keys
+        self._clock = clock
+        self._limit = limit
+        self._window = math.ceil(window_seconds * MICROS)
+        self._take = redis.register_script(script(__package__, "budget"))
+        self._pause = redis.register_script(script(__package__, "pause"))
+        self._process = secrets.token_hex(8)
+        self._numbers = count()
+        self._left: deque[str] = deque()
+        self._not_before = -math.inf
+
+    async def acquire(self) -> Start:
+        """Wait until a request may start, and count it as started.
+
+        One that is cancelled takes nothing: its place, or its start, goes to the next one of this process.
+        """
+        request = self._left.popleft() if self._left else f"{self._process}/{next(self._numbers)}"
+        try:
+            asked_at = await self._admitted(request)
+        except BaseException:
+            self._left.append(request)
+            raise
+        return Start(asked_at, partial(self._admitted, request), self._clock)
+
+    async def pause_until(self, instant: float) -> None:
+        """Let nobody start anything before this instant (monotonic seconds of this process).
+
+        The longest pause asked for holds. This process keeps it even if the store cannot be told of it.
+        """
+        now = self._clock.monotonic()
+        wait = min(instant - now, LONGEST_PAUSE)
+        self._not_before = max(self._not_before, now + wait)
+        if wait > 0:
+            with store_errors():
+                # The server counts in whole milliseconds, and begins within one.
+                await self._pause(keys=[self._keys.budget_pause], args=[math.ceil(wait * 1000) + 1])
+
+    async def remaining(self) -> int:
+        """How many requests could start at this moment, over all processes."""
+        with store_errors():
+            seconds, micros = await self._redis.time()
+            async with self._redis.pipeline(transaction=False) as pipe:
+                pipe.exists(self._keys.budget_pause)
+                pipe.zcount(self._keys.budget, f"({seconds * MICROS + micros - self._window}", "+inf")
+                paused, started = await pipe.execute()
+        if paused or self._clock.monotonic() < self._not_before:
+            return 0
+        return max(0, self._limit - int(started))
+
+    async def _admitted(self, request: str) -> float:
+        """Wait until it may start; the moment when it asked and was counted."""
+        while True:
+            asked_at = self._clock.monotonic()
+            wait = self._not_before - asked_at
+            if wait <= 0:
+                wait = await self._ask(request)
+            if wait <= 0:
+                return asked_at
+            await self._clock.sleep(wait)
+
+    async def _ask(self, request: str) -> float:
+        keys = [self._keys.budget, self._keys.budget_line, self._keys.budget_due, self._keys.budget_pause]
+        args: list[str | int] = [self._limit, self._window, round(PATIENCE * MICROS), request]
+        with store_errors():
+            return float(await self._take(keys=keys, args=args)) / MICROS
