@@ -4,7 +4,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: demo test lint format bench clean
+.PHONY: demo test lint format bench soak clean
 
 demo: $(STAMP)
 	$(BIN)/watcher demo $(ARGS)
@@ -24,6 +24,10 @@ format: $(STAMP)
 
 bench: $(STAMP)
 	$(BIN)/python -m tests.benchmarks $(ARGS)
+
+# Ten thousand random worlds on a simulated clock; takes an hour or two.
+soak: $(STAMP)
+	$(BIN)/pytest -n auto --hypothesis-profile soak tests/integration/test_polling_world.py $(ARGS)
 
 clean:
 	rm -rf $(VENV)

@@ -12,6 +12,8 @@ from hypothesis import settings
 settings.register_profile("watcher", deadline=None)
 # The same examples in every run of CI: a new one is found at a desk, where somebody can look at it.
 settings.register_profile("ci", deadline=None, derandomize=True)
+# For hours: ten thousand worlds, each another in every run.
+settings.register_profile("soak", deadline=None, max_examples=5000)
 settings.load_profile("ci" if "CI" in os.environ else "watcher")
 
 

@@ -266,6 +266,21 @@ class TestForgetting:
         told = [subject for subject, kind in await daemon.told() if kind == "success"]
         assert len(told) == len(set(told)) == 51
 
+    async def test_nor_because_the_horizon_was_raised_beyond_what_is_remembered(self, redis: Redis) -> None:
+        clock = EndingClock(T0)
+        api = Api(clock)
+        slow = {"interval": 300.0, "target_delay": 300.0}
+        daemon = Daemon(redis, api, clock, policy=policy("baseline", horizon=600.0, **slow))
+        await daemon.begin()
+        api.add(*[life(f"t{n}", T0 + 60 * n, (T0 + 60 * n + 10, "success")) for n in range(180)])
+        await run_until(daemon, clock, T0 + 3 * HOUR)
+        assert (await daemon.state()).forgotten > from_seconds(T0)
+        daemon.policy = policy("baseline", horizon=8.0 * HOUR, **slow)
+        await daemon.begin()
+        await run_until(daemon, clock, T0 + 15 * HOUR)
+        told = [subject for subject, kind in await daemon.told() if kind == "success"]
+        assert len(told) == len(set(told)) == 180
+
     async def test_nothing_that_is_yet_to_be_covered_is_forgotten(
         self, daemon: Daemon, api: Api, clock: EndingClock, redis: Redis
     ) -> None:

@@ -6,19 +6,23 @@ Whatever happens in between, every end is on the stream in the end, once, and no
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from functools import partial
 
+import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from redis.asyncio import Redis
 from structlog.testing import capture_logs
 
 from tests.integration.conftest import Server
+from tests.simulation import starts_in_a_second
 from tests.unit.polling.api import Api, Asked, Life, invalid, life, rate_limited, unavailable
 from tests.unit.polling.daemon import KEYS, Daemon, EndingClock, policy, run_until
 from tests.unit.state.key_table import is_known
 from watcher.errors import StoreUnavailable
 from watcher.events.envelope import EventData, read_data
 from watcher.model import SECOND, TERMINAL, Micros, Scope, from_seconds, to_iso
+from watcher.monite.budget import Budget
 from watcher.monite.errors import MoniteError, PageTokenRejected
 from watcher.polling.scanner import StartMode
 from watcher.state.connection import connect
@@ -30,6 +34,7 @@ T0 = 1_800_000_000.0
 BUSY = 150.0
 """Seconds in which tasks are created and everything goes wrong."""
 HORIZON = 3600.0
+PAGE_SIZES = (2, 3, 7, 100)
 PAUSE = 200.0
 """Seconds between the cycles of the quiet time after it, and the delay aimed at then: no extra looks."""
 QUIET = HORIZON + HORIZON / 2 + 4 * PAUSE
@@ -73,6 +78,7 @@ class World:
     requests: dict[int, str] = field(default_factory=dict)
     commits: dict[int, str] = field(default_factory=dict)
     away: float = 0.0
+    requests_per_second: int = 24
 
     @property
     def mode(self) -> StartMode:
@@ -134,11 +140,18 @@ async def lived(redis: Redis, world: World) -> Daemon:
     """Let it all happen."""
     await redis.flushall()
     clock = EndingClock(T0)
-    api = Api(clock, world.page_size)
+    api = Api(clock, world.page_size, budget=Budget(world.requests_per_second, clock))
     api.add(*[spell.life(number) for number, spell in enumerate(world.spells)])
     api.fault = Trouble(world.requests)
     store = Witness(redis, api, world.commits)
-    daemon = Daemon(redis, api, clock, policy(world.mode, horizon=HORIZON), store=store)
+    daemon = Daemon(
+        redis,
+        api,
+        clock,
+        policy(world.mode, horizon=HORIZON),
+        store=store,
+        requests_per_second=world.requests_per_second,
+    )
     away = world.away
     for until, interval in ((T0 + BUSY, 5.0), (T0 + BUSY + world.away + QUIET, PAUSE)):
         target = 1.0 if interval < PAUSE else PAUSE
@@ -191,11 +204,11 @@ def spells(draw: st.DrawFn) -> Spell:
     return Spell(born, works, draw(ends), late, again)
 
 
-worlds = st.builds(
+worlds = partial(
+    st.builds,
     World,
     spells=st.lists(spells(), max_size=25),
     start=st.sampled_from(["baseline", "baseline", "all", "time"]),
-    page_size=st.sampled_from([2, 3, 7, 100]),
     requests=st.dictionaries(
         st.integers(1, 80),
         st.sampled_from(["killed", "unavailable", "invalid", "rate limited", "token"]),
@@ -203,12 +216,19 @@ worlds = st.builds(
     ),
     commits=st.dictionaries(st.integers(1, 80), st.sampled_from(["away", "answer lost"]), max_size=4),
     away=st.sampled_from([0.0, 3.0, 40.0, 600.0]),
+    requests_per_second=st.sampled_from([3, 24, 24]),
 )
 
 
-@settings(max_examples=40, deadline=None, suppress_health_check=list(HealthCheck))
-@given(worlds)
-async def test_every_end_is_told_once_whatever_happens(redis_server: Server, world: World) -> None:
+@pytest.mark.parametrize("page_size", PAGE_SIZES)
+@settings(
+    max_examples=settings().max_examples // 2, deadline=None, suppress_health_check=list(HealthCheck)
+)
+@given(st.data())
+async def test_every_end_is_told_once_whatever_happens(
+    redis_server: Server, page_size: int, data: st.DataObject
+) -> None:
+    world = data.draw(worlds(page_size=st.just(page_size)))
     redis = connect(redis_server.url)
     try:
         with capture_logs():  # thousands of lines
@@ -222,15 +242,16 @@ async def test_every_end_is_told_once_whatever_happens(redis_server: Server, wor
     assert len({event.id for event in events}) == len(events)
     told: dict[str, list[EventData]] = {}
     for event in events:
-        data = read_data(event)
-        assert event.subject == data.task_id
+        about = read_data(event)
+        assert event.subject == about.task_id
         if event.type in ("ocr_task.success", "ocr_task.error"):
-            assert event.type == f"ocr_task.{data.status}"
-            told.setdefault(data.task_id, []).append(data)
+            assert event.type == f"ocr_task.{about.status}"
+            told.setdefault(about.task_id, []).append(about)
         else:
             assert event.type == "ocr_task.stalled"
     for task in daemon.api.lives.get(Scope(), []):
         judge(task, told.get(task.id, []), state.start)
+    assert starts_in_a_second(daemon.api.started) <= world.requests_per_second
     # The last request may have been a look at what is in flight: windows come once an interval.
     end = Micros(daemon.api.asked[-1].at - 1_100_000 - round(PAUSE * SECOND))
     assert state.coverage.gaps(Micros(state.start.cover_from), end) == ()

@@ -12,10 +12,8 @@ from typing import Final
 import msgspec
 
 from watcher.model import DOCUMENTED, PROCESSING, SECOND, Micros, Task, Transition
-from watcher.polling import ladder
 from watcher.polling.diff import Decision, Reason, Rules, decide
-from watcher.polling.learned import OVERLAPS
-from watcher.polling.planner import DEEPEST, NARROWEST, narrower, next_width
+from watcher.polling.planner import NARROWEST, memory, narrower, next_width
 from watcher.state.backfill import Job, Progress
 from watcher.state.coverage import Interval
 from watcher.state.records import Known
@@ -63,8 +61,7 @@ def forgotten_soon(state: ScopeState, horizon: int) -> Micros:
     """
     if state.start is None:
         raise ValueError("a scope forgets only once it has a start")
-    memory = max(ladder.memory(horizon), max(OVERLAPS) * SECOND + DEEPEST)
-    return Micros(state.coverage.watermark(Micros(state.start.cover_from)) - memory)
+    return Micros(state.coverage.watermark(Micros(state.start.cover_from)) - memory(horizon))
 
 
 def judge(task: Task, known: Known | None, already: Told, rules: Rules, now: Micros) -> Decision | None:

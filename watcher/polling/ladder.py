@@ -88,13 +88,14 @@ def due(
 
     What presses (see ``pressing``) may be as wide as ``most``.
 
-    A level's number is its age in seconds. ``marks`` holds how far each has come; one without a mark begins
-    at ``begin``, where coverage does. What lies further back than ``memory`` is passed over.
+    A level's number is its age in seconds. ``marks`` holds how far each has come. Nothing is read before
+    ``begin``, where coverage does or, later, where records may have been forgotten: their tasks would be told a
+    second time. What lies further back than ``memory`` is passed over.
     """
     found: list[tuple[float, Rung]] = []
     for age in ages:
         level = age // SECOND
-        low = max(marks.get(level, begin), Micros(now - age - 2 * _widest(horizon)))
+        low = max(begin, marks.get(level, begin), Micros(now - age - 2 * _widest(horizon)))
         high = Micros(now - age)
         pressed = high - low - _widest(horizon) if age == horizon else 0
         room = min(most, max(width, pressed))

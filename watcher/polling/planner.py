@@ -20,6 +20,7 @@ from typing import Final, Literal
 from watcher.model import SECOND, Micros, TaskId
 from watcher.polling import ladder
 from watcher.polling.hints import interval_factor
+from watcher.polling.learned import OVERLAPS
 from watcher.polling.lifetimes import Survival
 from watcher.polling.looks import Sighting, next_look
 from watcher.state.coverage import Coverage, Interval
@@ -157,7 +158,7 @@ def plan(situation: Situation, policy: Policy) -> Plan:
     rungs = ladder.due(
         state.ladder,
         now=now,
-        begin=begin,
+        begin=max(begin, state.forgotten),
         ages=ladder.ages(
             overlap=situation.overlap,
             horizon=policy.horizon,
@@ -212,6 +213,14 @@ def lower_bound(arrival_rate: float, span: float) -> int:
     ``LB = max(1, ceil(arrival rate x span / page))``.
     """
     return max(1, ceil(arrival_rate * span / PAGE))
+
+
+def memory(horizon: int) -> int:
+    """How far behind what is covered any cycle may read, in microseconds: records must be kept for so long.
+
+    A record forgotten sooner would be derived, and told, a second time.
+    """
+    return max(ladder.memory(horizon), max(OVERLAPS) * SECOND + DEEPEST)
 
 
 def next_width(width: int, span: int, rows: int) -> int:

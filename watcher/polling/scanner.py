@@ -12,11 +12,10 @@ from watcher.monite.errors import InvalidPage, MoniteError, PageTokenRejected
 from watcher.monite.query import TaskQuery
 from watcher.polling import ladder
 from watcher.polling.diff import Rules
-from watcher.polling.learned import CAUTIOUS, OVERLAPS, Arrivals, Lateness, Thrift, free_overlap
+from watcher.polling.learned import CAUTIOUS, Arrivals, Lateness, Thrift, free_overlap
 from watcher.polling.memory import Memory
 from watcher.polling.pacer import Pacer
 from watcher.polling.planner import (
-    DEEPEST,
     FIRST_WIDTH,
     PAGE,
     Adoption,
@@ -26,6 +25,7 @@ from watcher.polling.planner import (
     Situation,
     Window,
     lower_bound,
+    memory,
     narrower,
     next_width,
     plan,
@@ -129,11 +129,8 @@ class Scanner:
 
     @property
     def memory(self) -> int:
-        """How far behind what is covered a cycle may read, in microseconds: records must be kept for so long.
-
-        A record forgotten sooner would be derived, and told, a second time.
-        """
-        return max(ladder.memory(self._policy.planning.horizon), max(OVERLAPS) * SECOND + DEEPEST)
+        """How far behind what is covered a cycle may read, in microseconds: records must be kept for so long."""
+        return memory(self._policy.planning.horizon)
 
     def heard(self, tasks: Sequence[Task], recorded: Recorded, now: Micros) -> None:
         """Take in what was read beside the cycles: a look at hinted tasks."""

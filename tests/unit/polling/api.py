@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 
 from tests.fakes import FakeClock
 from watcher.model import SECOND, Micros, Scope, Task, TaskId, from_seconds
+from watcher.monite.budget import Budget
 from watcher.monite.errors import InvalidPage, MoniteError, PageTokenRejected, RateLimited, Unavailable
 from watcher.monite.query import TaskQuery
 from watcher.monite.server_clock import ServerClock
@@ -88,6 +89,10 @@ class Api:
     fault: Fault | None = None
     meanwhile: Callable[[Asked], Awaitable[None]] | None = None
     """What happens while an answer is on its way."""
+    budget: Budget | None = None
+    """Which all processes share; it outlives them."""
+    started: list[float] = field(default_factory=list)
+    """When each request was sent, in monotonic seconds."""
     asked: list[Asked] = field(default_factory=list)
     read: dict[Scope, list[Interval]] = field(default_factory=dict)
     """Windows whose last page has been given out."""
@@ -111,6 +116,9 @@ class Api:
         return self._server_clock
 
     async def list_tasks(self, scope: Scope, query: TaskQuery) -> TaskPage:
+        if self.budget is not None:
+            await self.budget.acquire()
+        self.started.append(self.clock.monotonic())
         self.clock.move(self.latency)
         now = self.now()
         token = query.pagination_token

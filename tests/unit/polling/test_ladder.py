@@ -166,6 +166,12 @@ def test_a_level_without_a_mark_begins_where_coverage_does() -> None:
     assert climb.marks == {64: 1064 * SECOND}
 
 
+def test_what_may_have_been_forgotten_is_not_read_again_whatever_the_mark_says() -> None:
+    climb = Climb(marks={64: Micros(500 * SECOND)}, begin=1000 * SECOND)
+    climb.cycle(1200 * SECOND)
+    assert {rung.window.low for _, rung in climb.read} == {1000 * SECOND}
+
+
 def test_a_rung_moves_only_its_own_level() -> None:
     rung = ladder.Rung(256, Interval(Micros(5), Micros(9)))
     before = {64: Micros(7), 256: Micros(5)}
