@@ -12,8 +12,9 @@ from redis.exceptions import ResponseError
 
 from tests.unit.webhooks.builders import KEYS, NOW, endpoint, event, fields, publish
 from watcher.events.envelope import from_fields
+from watcher.events.group import GroupLost
 from watcher.state.lua import script
-from watcher.webhooks.group import GROUP, Accepted, EventGroup, GroupLost
+from watcher.webhooks.group import GROUP, Accepted, EventGroup
 from watcher.webhooks.outcome import Delivered, Reason
 from watcher.webhooks.queue import Claim, DeliveryQueue, Died, GiveBack, Record, Retried, Settled, Settlement
 from watcher.webhooks.routing import Routed
@@ -126,11 +127,14 @@ async def test_consumers_long_gone_are_forgotten_unless_something_is_pending(red
         [entry_id] = await one.read(count=1)
         if name == "idle":
             await one.accept(entry_id)
-    join = redis.register_script(script("watcher.webhooks", "join"))
-    assert await join(keys=[KEYS.events, KEYS.cursor(GROUP)], args=[GROUP, -1]) == [b"there", b""]
+    join = redis.register_script(script("watcher.events", "join"))
+    assert await join(keys=[KEYS.events, KEYS.cursor(GROUP)], args=[GROUP, "oldest", -1]) == [b"there", b""]
     consumers: Any = await redis.xinfo_consumers(KEYS.events, GROUP)
     assert [one["name"] for one in consumers] == [b"busy"]
-    assert await join(keys=[KEYS.events, KEYS.cursor(GROUP)], args=[GROUP, 86_400_000]) == [b"there", b""]
+    assert await join(keys=[KEYS.events, KEYS.cursor(GROUP)], args=[GROUP, "oldest", 86_400_000]) == [
+        b"there",
+        b"",
+    ]
     assert len(await redis.xinfo_consumers(KEYS.events, GROUP)) == 1
 
 
