@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import signal
 from collections.abc import AsyncIterator, Coroutine
 from contextlib import asynccontextmanager
 from typing import TypeVar
@@ -21,9 +22,33 @@ T = TypeVar("T")
 
 
 def event_loop(main: Coroutine[object, object, T]) -> T:
-    """Run a coroutine on uvloop, which makes the same sockets 1.3 to 1.8 times as fast as asyncio's loop."""
+    """Run a coroutine on uvloop, which makes the same sockets 1.3 to 1.8 times as fast as asyncio's loop.
+
+    Raises:
+        KeyboardInterrupt: Ctrl+C ended it, wherever it was; what it had opened has been closed.
+    """
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        return runner.run(main)
+        return runner.run(_interruptible(main))
+
+
+async def _interruptible(main: Coroutine[object, object, T]) -> T:
+    """End with Ctrl+C through the loop: a signal handler of Python's may find the loop asleep, and wake nobody."""
+    this = asyncio.current_task()
+    interrupted = False
+
+    def interrupt() -> None:
+        nonlocal interrupted
+        interrupted = True
+        if this is not None:
+            this.cancel()
+
+    asyncio.get_running_loop().add_signal_handler(signal.SIGINT, interrupt)
+    try:
+        return await main
+    except asyncio.CancelledError:
+        if interrupted:
+            raise KeyboardInterrupt from None
+        raise
 
 
 @asynccontextmanager
