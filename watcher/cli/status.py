@@ -12,6 +12,7 @@ from rich.console import Console
 from rich.table import Table
 
 from watcher.cli.common import all_keys, event_loop, open_store
+from watcher.cli.endpoints import state_of
 from watcher.clock import SystemClock
 from watcher.model import from_seconds
 from watcher.ops.status import Status, read_status
@@ -49,10 +50,12 @@ def _print(found: Status, console: Console) -> None:
     else:
         console.print("no scope has been watched yet: run `watcher run`")
     if found.endpoints:
-        endpoints = _table("endpoint", "waiting", "oldest", "dead letters")
+        endpoints = _table("endpoint", "state", "waiting", "oldest", "dead letters")
         for name, lane in found.endpoints.items():
             oldest = f"{lane.oldest_undelivered_seconds:.0f} s"
-            endpoints.add_row(name, str(lane.depth), oldest, str(lane.dead_letters))
+            endpoints.add_row(
+                name, state_of(lane, SystemClock().time()), str(lane.depth), oldest, str(lane.dead_letters)
+            )
         console.print(endpoints)
 
 

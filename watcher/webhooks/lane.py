@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from typing import Final
 
 from watcher.clock import Clock
@@ -32,6 +33,7 @@ class Lane:
         rate: float | None,
         clock: Clock,
         outage: Outage,
+        jitter: Callable[[], float],
     ) -> None:
         self._name = name
         self._queue = queue
@@ -39,7 +41,7 @@ class Lane:
         self._concurrency = concurrency
         self._clock = clock
         self._outage = outage
-        self._settler = Settler(name, queue, outage, courier.conclude)
+        self._settler = Settler(name, queue, outage, courier.conclude, clock, jitter)
         self._bucket = None if rate is None else TokenBucket(rate)
         self._ahead = Ahead(clock.monotonic())
         self._ready: asyncio.Queue[Ready | None] = asyncio.Queue()

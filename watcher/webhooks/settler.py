@@ -9,6 +9,7 @@ from typing import Final
 import structlog
 from redis.exceptions import RedisError
 
+from watcher.clock import Clock
 from watcher.webhooks.courier import Attempted
 from watcher.webhooks.outage import Outage
 from watcher.webhooks.queue import DeliveryQueue, Settlement
@@ -29,11 +30,15 @@ class Settler:
         queue: DeliveryQueue,
         outage: Outage,
         conclude: Callable[[Attempted], Settlement],
+        clock: Clock,
+        jitter: Callable[[], float],
     ) -> None:
         self._endpoint = endpoint
         self._queue = queue
         self._outage = outage
         self._conclude = conclude
+        self._clock = clock
+        self._jitter = jitter
         self._fresh: list[Attempted | Settlement] = []
         self._open: list[Settlement] = []
         self._news = asyncio.Event()
@@ -75,7 +80,11 @@ class Settler:
         fresh, self._fresh = self._fresh, []
         self._open += [one if isinstance(one, Settlement) else self._conclude(one) for one in fresh]
         batch = self._open[:_MOST]
-        settled = await self._queue.settle(batch)
+        settled = await self._queue.settle(batch, now=self._clock.time(), jitter=self._jitter())
         if settled.stale:
             _log.debug("webhooks.settlements_stale", endpoint=self._endpoint, count=settled.stale)
         del self._open[: len(batch)]
+        if settled.opened:
+            _log.warning("endpoint.held", endpoint=self._endpoint, seconds=round(settled.opened, 1))
+        if settled.paused:
+            _log.error("endpoint.paused", endpoint=self._endpoint, reason=settled.paused)

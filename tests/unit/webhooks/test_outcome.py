@@ -10,7 +10,7 @@ from tests.unit.webhooks.builders import NOW
 from watcher.settings import RETRY_SCHEDULE
 from watcher.webhooks.outcome import NEVER_SENT, Attempt, Dead, Delivered, Reason, Retry, decide, reason_of
 
-FAILURES = [reason for reason in Reason if reason not in NEVER_SENT | {Reason.SUCCESS}]
+FAILURES = [reason for reason in Reason if reason not in NEVER_SENT | {Reason.SUCCESS, Reason.HTTP_410}]
 
 
 @pytest.mark.parametrize(
@@ -27,8 +27,9 @@ FAILURES = [reason for reason in Reason if reason not in NEVER_SENT | {Reason.SU
         (400, Reason.HTTP_4XX),
         (404, Reason.HTTP_4XX),
         (408, Reason.HTTP_408),
-        (409, Reason.HTTP_4XX),
+        (409, Reason.HTTP_409),
         (410, Reason.HTTP_410),
+        (425, Reason.HTTP_425),
         (429, Reason.HTTP_429),
         (500, Reason.HTTP_5XX),
         (503, Reason.HTTP_5XX),
