@@ -20,6 +20,7 @@ from watcher.webhooks.outcome import (
     Attempt,
     Dead,
     Delivered,
+    Effect,
     Outcome,
     Reason,
     Retry,
@@ -59,6 +60,11 @@ class Attempted(msgspec.Struct, frozen=True):
     ready: Ready
     attempt: Attempt
     ended: float
+
+    @property
+    def effect(self) -> Effect:
+        """What it says of the endpoint."""
+        return effect_of(self.attempt, now=self.ended)
 
 
 class Courier:
@@ -133,11 +139,10 @@ class Courier:
                 self._delay.observe(max(0.0, ended - attempted.ready.time))
                 return Settlement(claim, outcome)
             case Retry(at):
-                effect = effect_of(attempt, now=ended)
-                return Settlement(claim, Retried(at, _record(attempted, made)), effect)
+                return Settlement(claim, Retried(at, _record(attempted, made)), attempted.effect)
             case Dead():
-                effect = effect_of(attempt, now=ended)
-                return Settlement(claim, Died(_record(attempted, made), attempt.answer), effect)
+                died = Died(_record(attempted, made), attempt.answer)
+                return Settlement(claim, died, attempted.effect)
             case _:
                 assert_never(outcome)
 

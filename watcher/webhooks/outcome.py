@@ -89,6 +89,11 @@ class Effect:
     hold_until: float | None = None
     gone: bool = False
 
+    @property
+    def stops(self) -> bool:
+        """Whether nothing more is to be sent now."""
+        return self.gone or self.hold_until is not None
+
 
 NO_EFFECT: Final = Effect()
 _BUSY: Final = frozenset(

@@ -22,7 +22,10 @@ _log = structlog.get_logger()
 
 
 class Settler:
-    """Gathers what came of claims while a step is under way, and writes it with the next."""
+    """Gathers what came of claims while a step is under way, and writes it with the next.
+
+    ``stopped`` is called when nothing more is to be sent to the endpoint for now.
+    """
 
     def __init__(
         self,
@@ -32,6 +35,7 @@ class Settler:
         conclude: Callable[[Attempted], Settlement],
         clock: Clock,
         jitter: Callable[[], float],
+        stopped: Callable[[], None],
     ) -> None:
         self._endpoint = endpoint
         self._queue = queue
@@ -39,15 +43,23 @@ class Settler:
         self._conclude = conclude
         self._clock = clock
         self._jitter = jitter
+        self._stopped = stopped
         self._fresh: list[Attempted | Settlement] = []
         self._open: list[Settlement] = []
         self._news = asyncio.Event()
+        self._written = asyncio.Event()
         self._closed = False
 
     def add(self, one: Attempted | Settlement) -> None:
         """Have it concluded and written soon."""
         self._fresh.append(one)
         self._news.set()
+
+    async def written(self) -> None:
+        """Wait until everything that was added before has been written."""
+        self._written.clear()
+        self._news.set()
+        await self._written.wait()
 
     def close(self) -> None:
         """Let ``run`` end as soon as everything is written."""
@@ -61,6 +73,7 @@ class Settler:
             self._news.clear()
             while self._fresh or self._open:
                 await self._outage.through(f"settle {self._endpoint}", self._write)
+            self._written.set()
 
     async def drain(self) -> None:
         """Write what is left, if that is possible at once; else the claims end by themselves."""
@@ -84,6 +97,8 @@ class Settler:
         if settled.stale:
             _log.debug("webhooks.settlements_stale", endpoint=self._endpoint, count=settled.stale)
         del self._open[: len(batch)]
+        if settled.opened or settled.paused:
+            self._stopped()
         if settled.opened:
             _log.warning("endpoint.held", endpoint=self._endpoint, seconds=round(settled.opened, 1))
         if settled.paused:
