@@ -15,7 +15,16 @@ from tests.unit.webhooks.receiver import answer, receiving, reset
 from tests.unit.webhooks.world import World, arrived
 from watcher.webhooks import control
 from watcher.webhooks.outcome import Delivered, Effect, Reason
-from watcher.webhooks.queue import Breaker, Claim, DeliveryQueue, GiveBack, Record, Retried, Settled, Settlement
+from watcher.webhooks.queue import (
+    Breaker,
+    Claim,
+    DeliveryQueue,
+    GiveBack,
+    Record,
+    Retried,
+    Settled,
+    Settlement,
+)
 from watcher.webhooks.stats import LaneStats, lane_stats
 
 BREAKER = Breaker(threshold=3, first=2.0, longest=10.0, patience=3600.0)
@@ -85,7 +94,9 @@ class TestBreaker:
     async def test_replicas_do_not_come_back_in_step(self, stage: Stage) -> None:
         assert (await fail(stage, await stage.claim(most=3), NOW, jitter=0.25)).opened == 0.5
 
-    async def test_a_probe_that_was_never_settled_does_not_close_the_lane_for_good(self, stage: Stage) -> None:
+    async def test_a_probe_that_was_never_settled_does_not_close_the_lane_for_good(
+        self, stage: Stage
+    ) -> None:
         await fail(stage, await stage.claim(most=3), NOW)
         [probe] = await stage.claim(now=NOW + 2, seconds=30)
         assert await stage.claim(now=NOW + 31.9) == []
@@ -134,7 +145,9 @@ class TestByHand:
         found = await state(stage)
         assert (found.paused, found.paused_at) == ("by hand", NOW)
 
-    async def test_resumed_it_delivers_everything_in_order_whatever_had_been_tried(self, stage: Stage) -> None:
+    async def test_resumed_it_delivers_everything_in_order_whatever_had_been_tried(
+        self, stage: Stage
+    ) -> None:
         claims = await stage.claim(most=3)
         await fail(stage, claims[1:], NOW)  # due in five minutes; the first is still under way
         await control.pause(stage.redis, KEYS, "one", NOW)
@@ -152,8 +165,7 @@ class TestByHand:
     async def test_forgotten_nothing_of_it_is_left(self, stage: Stage) -> None:
         await fail(stage, await stage.claim(most=3), NOW)
         assert await control.forget(stage.redis, KEYS, "one") == 20
-        names = [name.decode() for name in await stage.redis.keys("*:one")]
-        assert names == []
+        assert await stage.redis.keys("*:one") == []
         members: Any = await stage.redis.smembers(KEYS.endpoints)
         assert members == {b"two"}
 
@@ -177,23 +189,26 @@ class TestLane:
 
     async def test_retry_after_holds_the_whole_lane_to_the_second(self, world: World) -> None:
         busy = answer(429, retry_after="600")
-        async with receiving(busy, answer()) as receiver:
-            async with world.running(endpoint(url=receiver.url, concurrency=1)):
-                await publish(world.redis, event(1))
-                await world.attempted(1)
-                await publish(world.redis, event(2))
-                await world.clock.advance(599)
-                assert len(receiver.requests) == 1
-                await world.let_pass(1, receiver.received(3))
-                await world.settled()
+        async with (
+            receiving(busy, answer()) as receiver,
+            world.running(endpoint(url=receiver.url, concurrency=1)),
+        ):
+            await publish(world.redis, event(1))
+            await world.attempted(1)
+            await publish(world.redis, event(2))
+            await world.clock.advance(599)
+            assert len(receiver.requests) == 1
+            await world.let_pass(1, receiver.received(3))
+            await world.settled()
 
     async def test_a_dead_endpoint_is_probed_and_not_hammered(self, world: World) -> None:
-        async with receiving(*[reset] * 40, answer()) as receiver:
-            async with world.running(endpoint(url=receiver.url, concurrency=4)):
-                await publish(world.redis, *(event(number) for number in range(300)))
-                await receiver.received(10)
-                await world.clock.advance(0.5)
-                before = len(receiver.requests)
-                assert before <= 14
-                await world.let_pass(3600, world.settled())
+        async with (
+            receiving(*[reset] * 40, answer()) as receiver,
+            world.running(endpoint(url=receiver.url, concurrency=4)),
+        ):
+            await publish(world.redis, *(event(number) for number in range(300)))
+            await receiver.received(10)
+            await world.clock.advance(0.5)
+            assert len(receiver.requests) <= 14
+            await world.let_pass(3600, world.settled())
         assert len(arrived(receiver)) == 300

@@ -9,9 +9,8 @@ from typing import Annotated
 
 import typer
 from redis.asyncio import Redis
-from rich.console import Console
 
-from watcher.cli.common import all_keys, event_loop, open_store
+from watcher.cli.common import all_keys, console, event_loop, open_store
 from watcher.cli.times import instant
 from watcher.clock import SystemClock
 from watcher.errors import ConfigurationError
@@ -50,14 +49,14 @@ def list_(
     ] = False,
 ) -> None:
     """Show dead letters, the oldest first."""
-    console = Console(soft_wrap=True, highlight=False)
+    out = console()
 
     def show(letter: Letter) -> None:
         if as_json:
             print(json.dumps(dataclasses.asdict(letter)))
             return
         status = f" {letter.status}" if letter.status else ""
-        console.print(
+        out.print(
             f"{letter.id}  {letter.failed_at}  {letter.endpoint}  {letter.type}  {letter.subject}  "
             f"{letter.reason}{status} after {letter.attempts} attempts",
             markup=False,

@@ -14,10 +14,9 @@ import typer
 from redis.asyncio import Redis
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
-from rich.table import Table
 from yarl import URL
 
-from watcher.cli.common import all_keys, event_loop, open_store
+from watcher.cli.common import all_keys, console, event_loop, open_store, table
 from watcher.cli.times import instant
 from watcher.clock import SystemClock
 from watcher.errors import ConfigurationError, WatcherError
@@ -45,22 +44,20 @@ def list_(as_json: Annotated[bool, typer.Option("--json", help="As one JSON obje
         json.dump({name: dataclasses.asdict(lane) for name, lane in found.items()}, sys.stdout)
         print()
         return
-    console = Console(soft_wrap=True)
+    out = console()
     if not found:
-        console.print("no endpoint is configured: set WATCHER_WEBHOOKS")
+        out.print("no endpoint is configured: set WATCHER_WEBHOOKS")
         return
     where = {endpoint.name: str(URL(endpoint.url).origin()) for endpoint in settings.webhooks}
-    table = Table(box=None, pad_edge=False, padding=(0, 3, 0, 0))
-    for column in ("endpoint", "at", "state", "waiting", "oldest", "dead letters"):
-        table.add_column(column)
+    rows = table("endpoint", "at", "state", "waiting", "oldest", "dead letters")
     now = SystemClock().time()
     for name, lane in found.items():
         oldest = f"{lane.oldest_undelivered_seconds:.0f} s"
         state = state_of(lane, now)
-        table.add_row(
+        rows.add_row(
             name, where.get(name, "not configured"), state, str(lane.depth), oldest, str(lane.dead_letters)
         )
-    console.print(table)
+    out.print(rows)
 
 
 def state_of(lane: LaneStats, now: float) -> str:

@@ -118,7 +118,7 @@ class Breaker(msgspec.Struct, frozen=True):
 
     threshold: int = 10
     first: float = 2.0
-    longest: float = 60.0
+    longest: float = 30.0
     patience: float = 5 * 86_400.0
 
 
