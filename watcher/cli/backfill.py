@@ -6,7 +6,6 @@ import asyncio
 import random
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
-from datetime import datetime
 from typing import Annotated, Final
 
 import typer
@@ -16,10 +15,11 @@ from rich.console import Console
 from watcher.app import budget_of, policy_of, publication_of
 from watcher.cli.backfill_view import Totals, shown
 from watcher.cli.common import all_keys, event_loop, open_store
+from watcher.cli.times import instant
 from watcher.clock import SystemClock
 from watcher.errors import ConfigurationError, WatcherError
 from watcher.metrics import Metrics
-from watcher.model import Micros, Scope, from_datetime, from_seconds
+from watcher.model import Micros, Scope, from_seconds
 from watcher.monite.opened import open_api
 from watcher.ops.status import read_status
 from watcher.polling.backfiller import Means, rehearse
@@ -104,20 +104,12 @@ def _asked(
     if since is None:
         raise ConfigurationError(["--from: say where to begin, such as 2026-11-23T04:00:00Z"])
     now = from_seconds(SystemClock().time())
-    low = _instant("--from", since)
-    high = min(now, _instant("--to", until)) if until else now
+    low = instant("--from", since)
+    high = min(now, instant("--to", until)) if until else now
     if low >= high:
         raise ConfigurationError([f"--from: {since} is not before {until or 'now'}"])
     pace = rate or settings.monite.requests_per_second * SHARE
     return _Asked(low, high, until is None, scopes, pace)
-
-
-def _instant(option: str, text: str) -> Micros:
-    try:
-        return from_datetime(datetime.fromisoformat(text))
-    except ValueError:
-        fault = f"{option}: {text!r} is not a time; write it like 2026-11-23T04:00:00Z"
-        raise ConfigurationError([fault]) from None
 
 
 async def _run(settings: Settings, asked: _Asked, console: Console) -> Totals:

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import signal
+import sys
 from collections.abc import AsyncIterator, Coroutine
 from contextlib import asynccontextmanager
-from typing import TypeVar
+from typing import Final, TypeVar
 
 import uvloop
 from redis.asyncio import Redis
+from rich.console import Console
+from rich.table import Table
 
 from watcher.errors import StoreError, StoreUnavailable
 from watcher.settings import Settings
@@ -19,6 +22,9 @@ from watcher.state.keys import Keys
 from watcher.state.store import store_errors
 
 T = TypeVar("T")
+
+WIDE: Final = 240
+"""Columns where there is no terminal."""
 
 
 def event_loop(main: Coroutine[object, object, T]) -> T:
@@ -49,6 +55,19 @@ async def _interruptible(main: Coroutine[object, object, T]) -> T:
         if interrupted:
             raise KeyboardInterrupt from None
         raise
+
+
+def table(*columns: str) -> Table:
+    """A table without lines, for a person."""
+    made = Table(box=None, pad_edge=False, padding=(0, 3, 0, 0))
+    for column in columns:
+        made.add_column(column)
+    return made
+
+
+def console() -> Console:
+    """Standard output; a pipe is wide, so that nothing of a table is broken there."""
+    return Console(soft_wrap=True, highlight=False, width=None if sys.stdout.isatty() else WIDE)
 
 
 @asynccontextmanager

@@ -96,8 +96,9 @@ class EventGroup:
         arguments: list[str | int] = [GROUP, int(now * 1000), entries]
         for position in used:
             endpoint = endpoints[position]
-            keys += [self._keys.due(endpoint.name), self._keys.waiting(endpoint.name)]
-            arguments += [endpoint.name, int(endpoint.retry_schedule[0] * 1000)]
+            name = endpoint.name
+            keys += [self._keys.due(name), self._keys.claimed(name), self._keys.waiting(name)]
+            arguments += [name, int(endpoint.retry_schedule[0] * 1000)]
         return Accepted(*await self._accept(keys=keys, args=arguments))
 
 

@@ -40,6 +40,15 @@ def signature(keys: Sequence[bytes], message_id: str, timestamp: int, body: byte
     return " ".join("v1," + base64.b64encode(_digest(key, content)).decode() for key in keys)
 
 
+def headers_of(keys: Sequence[bytes], message_id: str, timestamp: int, body: bytes) -> dict[str, str]:
+    """The headers that make a body a signed webhook. ``timestamp`` is in unix seconds."""
+    return {
+        "webhook-id": message_id,
+        "webhook-timestamp": str(timestamp),
+        "webhook-signature": signature(keys, message_id, timestamp, body),
+    }
+
+
 def _digest(key: bytes, content: bytes) -> bytes:
     code = _keyed(key).copy()
     code.update(content)
