@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import base64
 import json
 from pathlib import Path
+from secrets import token_bytes
 
 from aiohttp import web
 from standardwebhooks import Webhook
@@ -24,7 +26,8 @@ async def test_an_endpoint_is_tried_paused_resumed_and_sent_the_past_again(
         return web.Response(text="thank you")
 
     async with listening(note) as endpoint:
-        hooks = json.dumps([webhook("shop", endpoint.url, secret)])
+        private_key = "whsk_" + base64.b64encode(token_bytes(32)).decode()
+        hooks = json.dumps([{**webhook("shop", endpoint.url, secret), "secrets": [secret, private_key]}])
         settings = settings_for(sandbox.base_url, directory, WATCHER_WEBHOOKS=hooks)
 
         code, out, err = await command(settings, "endpoints", "test", "shop")
@@ -44,6 +47,8 @@ async def test_an_endpoint_is_tried_paused_resumed_and_sent_the_past_again(
             assert (code, "is paused" in out) == (0, True)
             code, out, _ = await command(settings, "endpoints", "list")
             assert (code, "paused (by hand) since" in out, secret in out) == (0, True, False)
+            assert "shop is verified with whpk_" in out
+            assert private_key not in out
 
             async def queued() -> bool | None:
                 _, out, _ = await command(settings, "endpoints", "list", "--json")

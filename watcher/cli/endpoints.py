@@ -27,6 +27,7 @@ from watcher.webhooks import control
 from watcher.webhooks.outcome import Reason
 from watcher.webhooks.replay import Replay
 from watcher.webhooks.replay import replay as replayed
+from watcher.webhooks.signing import public_key, signing_key
 from watcher.webhooks.stats import LaneStats, all_stats
 from watcher.webhooks.trial import try_endpoint
 
@@ -58,6 +59,11 @@ def list_(as_json: Annotated[bool, typer.Option("--json", help="As one JSON obje
             name, where.get(name, "not configured"), state, str(lane.depth), oldest, str(lane.dead_letters)
         )
     out.print(rows)
+    for endpoint in settings.webhooks:
+        for secret in endpoint.secrets:
+            key = signing_key(secret.get_secret_value())
+            if not isinstance(key, bytes):
+                out.print(f"{endpoint.name} is verified with {public_key(key)}")
 
 
 def state_of(lane: LaneStats, now: float) -> str:

@@ -96,7 +96,7 @@ class Endpoint(BaseModel):
     )
     secrets: Annotated[
         tuple[values.SigningSecret, ...], BeforeValidator(values.listed), AfterValidator(_different)
-    ] = Field(description="whsec_...; the first signs, all sign during rotation")
+    ] = Field(description="whsec_..., or whsk_... for ed25519; the first signs, all sign during rotation")
     events: Annotated[values.EventPatterns, AfterValidator(_some)] = Field(
         (EVENT_PREFIX + SUCCESS, EVENT_PREFIX + ERROR),
         description="event types wanted; the prefix ocr_task. may be left out, * stands for one segment",
