@@ -137,6 +137,7 @@ class TestHints:
             (body(TASK, entity_id="secret-like"), "entity_id is not a UUID"),
             (body(TASK, entity_id=7), "at `$.entity_id`"),
             (b"[" * 60_000, "the body does not fit"),
+            (b'{"more": ' + b"[" * 60_000, "the body does not fit"),
         ],
     )
     async def test_what_does_not_fit_is_said_without_showing_it(

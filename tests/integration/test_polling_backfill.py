@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from dataclasses import dataclass, field, replace
 from typing import cast
 
@@ -11,6 +12,7 @@ from structlog.testing import capture_logs
 
 from tests.fakes import EagerClock
 from tests.unit.polling.api import Api, in_turn, life, unavailable
+from watcher.errors import StoreError
 from watcher.events.envelope import from_fields, read_data
 from watcher.metrics import Metrics
 from watcher.model import SECOND, EntityId, Event, Micros, Scope, Task, TaskId, from_seconds
@@ -325,9 +327,37 @@ class TestAsking:
             await call_off(world.redis, KEYS)
 
         world.api.meanwhile = meanwhile
-        assert await Backfiller("holder", world.means).run_once() == 0.0
+        assert await Backfiller("holder", world.means).run_once() == 1 / 1000.0  # of a thousand a second
         assert await world.store.backfill() is None
         assert (await world.store.load(Scope())).backfilled == Coverage()
+
+    async def test_one_that_cannot_be_read_is_said_once_until_it_is_gone(self, world: World) -> None:
+        await world.redis.hset(KEYS.backfill, mapping={"request": b"{}", "progress": b"?"})
+        stop = asyncio.Event()
+
+        async def sleep(seconds: float) -> None:
+            world.clock.slept.append(seconds)
+            if len(world.clock.slept) == 2:
+                await call_off(world.redis, KEYS)
+            if len(world.clock.slept) == 3:
+                stop.set()
+                await asyncio.Event().wait()
+
+        world.clock.sleep = sleep  # type: ignore[method-assign]
+        with capture_logs() as logs:
+            working = asyncio.create_task(Backfiller("holder", world.means).run())
+            await asyncio.wait([working, asyncio.create_task(stop.wait())], return_when="FIRST_COMPLETED")
+            working.cancel()
+        assert [line["event"] for line in logs] == ["backfill.unreadable"]
+        assert "watcher backfill --stop" in logs[0]["error"]
+        assert world.clock.slept == [RETRY, RETRY, LOOK]
+
+
+@pytest.mark.parametrize("rate", [0.0, -1.0, float("inf"), float("nan")])
+async def test_a_rate_that_is_none_is_not_taken_from_the_store(world: World, rate: float) -> None:
+    await world.asked(rate=rate)
+    with pytest.raises(StoreError, match="not a backfill"):
+        await world.store.backfill()
 
 
 class TestRehearsal:

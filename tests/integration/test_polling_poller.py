@@ -128,6 +128,18 @@ class TestPace:
         assert gaps == pytest.approx([5.0] * len(gaps), abs=0.1)
         assert len(gaps) >= 10
 
+    async def test_tries_that_fail_keep_to_the_scope_s_share_all_the_same(
+        self, redis: Redis, api: Api, clock: EndingClock
+    ) -> None:
+        """Or the tries at one failing entity would take what the others need."""
+        daemon = Daemon(redis, api, clock, requests_per_second=0.1)
+        await daemon.begin()
+        await run_until(daemon, clock, T0 + 10)
+        asked = len(api.asked)
+        api.fault = lambda _: unavailable()
+        await run_until(daemon, clock, T0 + 310)
+        assert 0.8 * 30 <= len(api.asked) - asked <= 30 + 2 * ATTEMPTS
+
 
 class TestSaying:
     async def test_a_failure_is_said_once_and_so_is_its_recovery(
@@ -408,6 +420,21 @@ class TestShard:
             shard.polls.clear()
             await shard.clock.advance(1000)
             await shard.polled("a")
+
+    async def test_one_of_which_the_store_holds_nonsense_does_not_stop_the_others(self, held: Redis) -> None:
+        shard = Shard(held, "a", "b")
+        broken = KEYS.scope(Scope(EntityId("a")))
+        await held.hset(broken, "coverage", "nonsense")
+        with capture_logs() as logs:
+            async with shard.running():
+                await shard.polled("b")
+                for _ in range(3):
+                    await shard.clock.wait_out(PATIENCE)
+                await held.delete(broken)
+                await shard.clock.wait_out(PATIENCE)
+                await shard.polled("a")
+        said = [line for line in logs if line["event"] == "poll.unreadable"]
+        assert [(line["scope"], line["log_level"]) for line in said] == [("a", "error")]
 
     async def test_a_lost_lease_ends_all_of_them(self, held: Redis) -> None:
         shard = Shard(held, "a", "b")

@@ -221,9 +221,7 @@ worlds = partial(
 
 
 @pytest.mark.parametrize("page_size", PAGE_SIZES)
-@settings(
-    max_examples=settings().max_examples // 2, deadline=None, suppress_health_check=list(HealthCheck)
-)
+@settings(max_examples=settings().max_examples // 2, deadline=None, suppress_health_check=list(HealthCheck))
 @given(st.data())
 async def test_every_end_is_told_once_whatever_happens(
     redis_server: Server, page_size: int, data: st.DataObject

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import random
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
@@ -17,7 +18,7 @@ from watcher.app import budget_of, policy_of, publication_of
 from watcher.cli.backfill_view import Totals, shown
 from watcher.cli.common import all_keys, event_loop, open_store
 from watcher.clock import SystemClock
-from watcher.errors import ConfigurationError, WatcherError
+from watcher.errors import ConfigurationError, StoreError, StoreUnavailable, WatcherError
 from watcher.metrics import Metrics
 from watcher.model import Micros, Scope, from_datetime, from_seconds
 from watcher.monite.opened import open_api
@@ -46,10 +47,10 @@ class _Asked:
     scopes: tuple[str, ...]
     rate: float
 
-    def request(self, scopes: Sequence[Scope]) -> Request:
-        """The request for the scopes of one shard."""
+    def request(self, scopes: Sequence[Scope], among: int) -> Request:
+        """The request for the scopes of one shard ``among`` so many that work at the same time."""
         keys = tuple(scope.key for scope in scopes)
-        return Request(self.low, self.high, keys, self.rate, self.until_now)
+        return Request(self.low, self.high, keys, self.rate / among, self.until_now)
 
 
 def backfill(
@@ -107,14 +108,18 @@ def _asked(
     low = _instant("--from", since)
     high = min(now, _instant("--to", until)) if until else now
     if low >= high:
-        raise ConfigurationError([f"--from: {since} is not before {until or 'now'}"])
-    pace = rate or settings.monite.requests_per_second * SHARE
-    return _Asked(low, high, until is None, scopes, pace)
+        raise ConfigurationError([f"--from: {since} is not before {until if high < now else 'now'}"])
+    pace = settings.monite.requests_per_second * SHARE if rate is None else rate
+    if not math.isfinite(pace):
+        raise ConfigurationError([f"--rate: {pace} is not a number of requests a second, such as 2"])
+    return _Asked(low, high, high == now, scopes, pace)
 
 
 def _instant(option: str, text: str) -> Micros:
     try:
-        return from_datetime(datetime.fromisoformat(text))
+        instant = from_datetime(datetime.fromisoformat(text))
+        # What the API cannot have been asked for; years of less than four digits would not even be times to it.
+        return max(Micros(0), instant)
     except ValueError:
         fault = f"{option}: {text!r} is not a time; write it like 2026-11-23T04:00:00Z"
         raise ConfigurationError([fault]) from None
@@ -124,8 +129,9 @@ async def _run(settings: Settings, asked: _Asked, console: Console) -> Totals:
     """Ask the holders of the leases to do it, and look on."""
     async with open_store(settings) as redis:
         jobs: dict[Keys, Job] = {}
-        for keys, scopes in (await _scopes(settings, redis, asked.scopes)).items():
-            wanted = begun(asked.request(scopes), FIRST_WIDTH)
+        found = await _scopes(settings, redis, asked.scopes)
+        for keys, scopes in found.items():
+            wanted = begun(asked.request(scopes, len(found)), FIRST_WIDTH)
             job = await ask(redis, keys, wanted)
             if not job.request.same_as(wanted.request):
                 raise WatcherError(
@@ -168,7 +174,7 @@ async def _dry_run(settings: Settings, asked: _Asked, console: Console) -> Total
         open_api(settings.monite, budget_of(settings, redis, clock), clock, metrics) as client,
     ):
         jobs = {
-            keys: begun(asked.request(scopes), FIRST_WIDTH)
+            keys: begun(asked.request(scopes, 1), FIRST_WIDTH)
             for keys, scopes in (await _scopes(settings, redis, asked.scopes)).items()
         }
 
@@ -211,9 +217,21 @@ async def _scopes(settings: Settings, redis: Redis, named: tuple[str, ...]) -> d
 
 
 async def _stop(settings: Settings) -> None:
+    stopped = False
     async with open_store(settings) as redis:
         for keys in all_keys(settings):
-            job = await Store(redis, keys).backfill()
-            if job is not None and not job.done:
-                await call_off(redis, keys)
-                print(f"called off at {job.share_done:.0%}; {job.progress.published} events were published")
+            try:
+                job = await Store(redis, keys).backfill()
+            except StoreUnavailable:
+                raise
+            except StoreError:
+                told = "called off what could not be read"
+            else:
+                if job is None or job.done:
+                    continue
+                told = f"called off at {job.share_done:.0%}; {job.progress.published} events were published"
+            await call_off(redis, keys)
+            print(told)
+            stopped = True
+    if not stopped:
+        print("no backfill is under way")

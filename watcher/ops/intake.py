@@ -127,7 +127,7 @@ class HintIntake:
 def _hints_of(body: bytes) -> list[Hint]:
     try:
         given = _decode(body)
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         # msgspec tells where it failed and what it wanted, not what it found.
         raise web.HTTPBadRequest(text=f"the body does not fit: {error}") from None
     hints: dict[Hint, None] = {}

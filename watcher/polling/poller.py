@@ -10,6 +10,7 @@ from typing import Final, Protocol
 import structlog
 
 from watcher.clock import Clock
+from watcher.errors import StoreError, StoreUnavailable
 from watcher.metrics import Metrics
 from watcher.model import SECOND, Micros, Scope, Task
 from watcher.monite.errors import MoniteError, RateLimited, ScopeRejected, Unavailable
@@ -31,6 +32,8 @@ RETIRED: Final = 300.0
 """Seconds between two looks at a scope that the API refuses."""
 FORGETTING: Final = 60.0
 """Seconds between two rounds of forgetting old records."""
+UNREADABLE: Final = "unreadable"
+"""The trouble of a scope of which the store holds what the watcher did not write."""
 SLICE: Final = 5.0
 """Seconds, in a longer pause, after which something hinted may call for a look: few tasks end sooner."""
 REFRESH: Final = 300.0
@@ -110,7 +113,7 @@ class ScopePoller:
 
         Raises:
             LeaseLostError: another holds the lease.
-            StoreError: the store is away or holds what is not the watcher's.
+            StoreUnavailable: the store is away.
         """
         clock = self._tools.clock
         await self._tools.store.register(self._scope)
@@ -122,9 +125,21 @@ class ScopePoller:
                 log.warning("poll.conflict", scope=self._scope.key)
                 await clock.sleep(self._tools.policy.interval * self._tools.jitter())
                 continue
+            except StoreUnavailable:
+                raise
+            except StoreError as error:
+                await self._unreadable(error)
+                continue
             self._account(cycle, clock.monotonic() - began)
             await self._forget()
             await self._rest(began + self._pause(cycle))
+
+    async def _unreadable(self, error: StoreError) -> None:
+        """Leave the scope for a while: what the store holds of it is broken, and the others' need not be."""
+        if self._report.trouble != UNREADABLE:
+            log.error("poll.unreadable", scope=self._scope.key, error=str(error))
+        self._report.trouble = UNREADABLE
+        await self._tools.clock.sleep(PATIENCE)
 
     async def _rest(self, until: float) -> None:
         """Wait for the next cycle, or a little while if by then something hinted is in flight: it may be due."""
@@ -185,7 +200,7 @@ class ScopePoller:
         if cycle.complete:
             return cycle.wait
         if self._failed_cycles < 2 or isinstance(cycle.failures[0], Unavailable | RateLimited):
-            return interval
+            return max(interval, cycle.wait)  # its tries keep to its share, whatever came of them
         longest = max(interval, min(PATIENCE, interval * 2.0 ** min(self._failed_cycles - 1, 10)))
         return interval + (longest - interval) * self._tools.jitter()
 
