@@ -20,15 +20,16 @@ from watcher.model import EntityId, Scope, TaskId, from_seconds
 from watcher.monite.errors import MoniteError, Rejected, ScopeRejected, Unauthorized
 from watcher.polling.board import Board
 from watcher.polling.pacer import Pacer
-from watcher.polling.poller import PATIENCE, REFRESH, RETIRED, RETRY, ShardPoller, Tools
+from watcher.polling.poller import PATIENCE, REFRESH, RETIRED, RETRY, SHARING, ShardPoller, Tools
 from watcher.polling.reader import ATTEMPTS
 from watcher.polling.recorder import Publication
 from watcher.polling.scanner import PollPolicy
 from watcher.polling.schedule import Schedule
 from watcher.state.connection import connect
-from watcher.state.keys import bucket_of
+from watcher.state.keys import Keys, bucket_of
 from watcher.state.lease import LeaseLostError
 from watcher.state.store import Store
+from watcher.state.weights import Weights
 
 T0 = 1_800_000_000.0
 """A full hour, where a bucket of records begins."""
@@ -323,7 +324,7 @@ class Named:
 class Shard:
     """A shard's poller on a clock that tests listen to."""
 
-    def __init__(self, redis: Redis, *names: str) -> None:
+    def __init__(self, redis: Redis, *names: str, keys: Keys = KEYS) -> None:
         self.clock = HeardClock()
         self.api = Api(self.clock, latency=0.0)
         self.named = Named(*names)
@@ -333,7 +334,7 @@ class Shard:
         self.api.meanwhile = self.note
         tools = Tools(
             source=self.api,
-            store=Store(redis, KEYS),
+            store=Store(redis, keys),
             policy=PollPolicy("baseline", DEFAULT, interval=1000.0),
             publication=Publication("t", SOURCE, recognized_data=False),
             clock=self.clock,
@@ -342,7 +343,8 @@ class Shard:
             schedule=Schedule(target=1.0, interval=1000.0),
             pacer=Pacer(24.0),
         )
-        self.poller = ShardPoller(self.named, self.board, tools)
+        self.pacer = tools.pacer
+        self.poller = ShardPoller(self.named, self.board, tools, weights=Weights(redis, keys))
 
     async def note(self, asked: Asked) -> None:
         if asked.window is not None:
@@ -435,6 +437,20 @@ class TestShard:
                 await shard.polled("a")
         said = [line for line in logs if line["event"] == "poll.unreadable"]
         assert [(line["scope"], line["log_level"]) for line in said] == [("a", "error")]
+
+    async def test_it_plans_with_its_part_of_the_budget_alone(self, held: Redis) -> None:
+        own, other = (Keys(KEYS.namespace, number, 2) for number in range(2))
+        await held.set(own.lease, "n")
+        await held.set(other.weight, 0.5)
+        shard = Shard(held, "a", keys=own)
+        async with shard.running():
+            await shard.polled("a")
+            assert shard.pacer.elsewhere == 0.5
+            await held.delete(other.weight)
+            for _ in range(2):
+                await shard.clock.wait_out(SHARING)
+            assert shard.pacer.elsewhere == 0
+            assert float(await held.get(own.weight) or 0) == pytest.approx(shard.pacer.weight)
 
     async def test_a_lost_lease_ends_all_of_them(self, held: Redis) -> None:
         shard = Shard(held, "a", "b")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Final, Protocol
 
@@ -40,6 +41,8 @@ REFRESH: Final = 300.0
 """Seconds between two rounds of discovering scopes."""
 RETRY: Final = 5.0
 """Seconds before discovery is tried again after it failed."""
+SHARING: Final = 2.0
+"""Seconds between two comparisons with what other shards weigh in the sharing of the budget."""
 
 log = structlog.get_logger()
 
@@ -49,6 +52,14 @@ class ScopeSource(Protocol):
 
     async def scopes(self) -> frozenset[Scope]:
         """The scopes to watch. Raises ``MoniteError`` when they cannot be had now."""
+        ...
+
+
+class SharedWeights(Protocol):
+    """What the scopes of all shards weigh."""
+
+    async def exchange(self, weight: float) -> float:
+        """Tell this shard's weight; the sum of the others'. Raises ``StoreUnavailable``."""
         ...
 
 
@@ -222,13 +233,24 @@ class _Running:
 
 
 class ShardPoller:
-    """Polls all scopes of a shard; scopes may come and go. ``desk`` hands in the hints of others."""
+    """Polls all scopes of a shard; scopes may come and go.
 
-    def __init__(self, scopes: ScopeSource, board: Board, tools: Tools, desk: HintDesk | None = None) -> None:
+    ``desk`` hands in the hints of others; ``weights`` are those of other shards, where there are any.
+    """
+
+    def __init__(
+        self,
+        scopes: ScopeSource,
+        board: Board,
+        tools: Tools,
+        desk: HintDesk | None = None,
+        weights: SharedWeights | None = None,
+    ) -> None:
         self._scopes = scopes
         self._board = board
         self._tools = tools
         self._desk = desk
+        self._weights = weights
         self._running: dict[Scope, _Running] = {}
         self._taking_hints = False
 
@@ -263,6 +285,16 @@ class ShardPoller:
         )
         group.create_task(Backfiller(nonce, means).run(), name="backfill")
         group.create_task(Reconciler(nonce, means, self._board).run(), name="reconcile")
+        if self._weights is not None:
+            group.create_task(self._share(self._weights), name="share")
+
+    async def _share(self, weights: SharedWeights) -> None:
+        """Keep to the part of the budget that this shard's scopes weigh among all, until cancelled."""
+        pacer = self._tools.pacer
+        while True:
+            with suppress(StoreUnavailable):  # what was known holds; polling says that the store is away
+                pacer.elsewhere = await weights.exchange(pacer.weight)
+            await self._tools.clock.sleep(SHARING)
 
     async def _refresh(self, group: asyncio.TaskGroup, nonce: str) -> float:
         """Start what is new, end what is gone; the seconds until the next look."""
