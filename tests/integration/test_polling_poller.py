@@ -214,6 +214,13 @@ class TestSaying:
         assert sum(samples.values()) == len(api.asked)
         assert set(samples) == {("start", "ok"), ("A", "ok")}
 
+    async def test_how_late_rows_came_is_measured(self, daemon: Daemon, api: Api, clock: EndingClock) -> None:
+        api.add(life("prompt", T0 + 10), life("late", T0 + 11, late=21))
+        await run_until(daemon, clock, T0 + 60)
+        sample = daemon.metrics.registry.get_sample_value
+        assert sample("watcher_visibility_lateness_seconds_count") == 1
+        assert 21 <= (sample("watcher_visibility_lateness_seconds_sum") or 0) <= 27
+
     async def test_the_scope_is_registered(self, daemon: Daemon, clock: EndingClock, redis: Redis) -> None:
         await run_until(daemon, clock, T0 + 4)
         assert await Store(redis, KEYS).scopes() == (daemon.scope,)

@@ -168,6 +168,8 @@ class ScopePoller:
         """Say what the cycle did: one line each, a failure once and its recovery once."""
         self.inspector.settle()
         report = self._report
+        for seconds_late in cycle.late:
+            self._tools.metrics.visibility_lateness.observe(seconds_late)
         report.in_flight, report.lag, report.lower_bound = cycle.in_flight, cycle.lag, cycle.lower_bound
         fields = {
             "scope": self._scope.key,

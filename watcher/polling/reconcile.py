@@ -1,6 +1,6 @@
 """What is read again at random, and what the store should have known of it. Pure.
 
-The check proves the rest of the watcher: whatever it finds is an error of ours.
+The check proves the rest of the watcher: whatever it finds that could have been known is an error of ours.
 """
 
 from __future__ import annotations
@@ -77,6 +77,14 @@ def mismatch(task: Task, known: Known | None, now: Micros, interval: int) -> Mis
     if task.updated_at == known.updated_at and known.status in TERMINAL:
         return None
     return Mismatch(task, known)
+
+
+def may_be_late(found: Mismatch, state: ScopeState, horizon: int) -> bool:
+    """Whether the row may have appeared since its window was last read: nobody has seen it, and the ladder will.
+
+    ``state`` is that before the row was read. Once the ladder's last level has passed, nothing excuses us.
+    """
+    return found.known is None and found.task.created_at >= state.ladder.get(horizon // SECOND, 0)
 
 
 def _covered(state: ScopeState, low: Micros, high: Micros) -> list[Interval]:

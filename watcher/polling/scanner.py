@@ -76,7 +76,8 @@ class Cycle:
     """What one cycle did; ``lag`` is the seconds since the oldest instant not covered.
 
     ``wait`` is the seconds after its beginning at which the next cycle is worth its requests, ``again`` the
-    requests that went into second looks.
+    requests that went into second looks, ``late`` the seconds by which rows came late that had not been there
+    when their window was first read.
     """
 
     plan: str
@@ -87,6 +88,7 @@ class Cycle:
     lag: float
     wait: float
     again: int = 0
+    late: tuple[float, ...] = ()
     failures: tuple[MoniteError, ...] = ()
 
     @property
@@ -181,6 +183,7 @@ class Scanner:
             lag=0.0 if now is None else _lag(tally.state, now),
             wait=pause,
             again=tally.again,
+            late=tuple(tally.late),
             failures=tuple(tally.failures),
         )
 
@@ -269,10 +272,12 @@ class Scanner:
                 tally.again += self._reader.requests - begun_with
         tally.state = done
         if isinstance(read, Window):
-            self._learn(read, rows, recorded, before, now)
+            tally.late += self._learn(read, rows, recorded, before, now)
 
-    def _learn(self, read: Window, rows: int, recorded: Recorded, before: ScopeState, now: Micros) -> None:
-        """Follow how much arrives and how late, from a window that was read to its end."""
+    def _learn(
+        self, read: Window, rows: int, recorded: Recorded, before: ScopeState, now: Micros
+    ) -> tuple[float, ...]:
+        """Follow how much arrives and how late, from a window that was read to its end; the seconds of the late."""
         late = tuple(
             (now - created_at) / SECOND
             for created_at in recorded.first_seen
@@ -288,6 +293,7 @@ class Scanner:
             self._width = next_width(self._width, read.interval.span, rows)
         if before.adopted:
             self._lateness = self._lateness.read(len(recorded.first_seen) - len(late), late)
+        return late
 
     async def _record(
         self, tasks: tuple[Task, ...], now: Micros, tally: _Tally, before: ScopeState, after: ScopeState
@@ -363,6 +369,7 @@ class _Tally:
     state: ScopeState
     again: int = 0
     recorded: Recorded = field(default_factory=Recorded)
+    late: list[float] = field(default_factory=list)
     seen: set[TaskId] = field(default_factory=set)
     absent: set[TaskId] = field(default_factory=set)
     failures: list[MoniteError] = field(default_factory=list)

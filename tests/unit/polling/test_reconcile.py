@@ -10,7 +10,17 @@ from hypothesis import strategies as st
 
 from watcher.model import SECOND, Micros, Task, TaskId
 from watcher.polling.backfill import MARGIN, forgotten_soon
-from watcher.polling.reconcile import GRACE, LONGEST, PERIOD, SPACING, mismatch, pause, pick
+from watcher.polling.reconcile import (
+    GRACE,
+    LONGEST,
+    PERIOD,
+    SPACING,
+    Mismatch,
+    may_be_late,
+    mismatch,
+    pause,
+    pick,
+)
 from watcher.state.coverage import Coverage, Interval
 from watcher.state.records import Known, Start
 from watcher.state.scope import ScopeState
@@ -103,6 +113,21 @@ def test_what_the_store_should_have_known(task: Task, known: Known | None, ours:
     assert (found is not None) is ours
     if found is not None:
         assert (found.task, found.known) == (task, known)
+
+
+@pytest.mark.parametrize(
+    ("created_at", "known", "late"),
+    [
+        pytest.param(NOW - HORIZON, None, True, id="the ladder's last level comes to it yet"),
+        pytest.param(NOW - HORIZON - 1, None, False, id="no level is left"),
+        pytest.param(NOW - HORIZON, Known("processing", 0, ENDED), False, id="it was seen"),
+    ],
+)
+def test_a_row_that_nobody_saw_may_have_come_late(created_at: int, known: Known | None, late: bool) -> None:
+    state = replace(STATE, ladder={64: MARK, HORIZON // SECOND: Micros(NOW - HORIZON)})
+    found = Mismatch(Task(TaskId("a"), "success", Micros(created_at), ENDED), known)
+    assert may_be_late(found, state, HORIZON) is late
+    assert may_be_late(found, STATE, HORIZON) is (known is None), "it has not come so far at all"
 
 
 def test_a_long_interval_is_waited_for_twice() -> None:
