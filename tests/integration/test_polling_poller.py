@@ -445,6 +445,23 @@ class TestShard:
         said = [line for line in logs if line["event"] == "poll.unreadable"]
         assert [(line["scope"], line["log_level"]) for line in said] == [("a", "error")]
 
+    async def test_hundreds_start_together(self, held: Redis) -> None:
+        names = [str(number) for number in range(300)]
+        shard = Shard(held, *names)
+        async with shard.running():
+            await shard.polled(*names)
+
+    @pytest.mark.parametrize("failure", [ScopeRejected("gone", status=403), unavailable()])
+    async def test_one_that_fails_does_not_stop_the_others(self, held: Redis, failure: MoniteError) -> None:
+        shard = Shard(held, "a", "b")
+        shard.api.fault = lambda asked: failure if asked.scope.key == "a" else None
+        async with shard.running():
+            await shard.polled("b")
+            await shard.clock.advance(1000)
+            await shard.polled("b")
+            assert shard.board.report(Scope(EntityId("a"))).trouble == failure.reason
+            assert shard.board.report(Scope(EntityId("b"))).trouble is None
+
     async def test_it_plans_with_its_part_of_the_budget_alone(self, held: Redis) -> None:
         own, other = (Keys(KEYS.namespace, number, 2) for number in range(2))
         await held.set(own.lease, "n")

@@ -138,7 +138,10 @@ async def _run(settings: Settings, asked: _Asked, console: Console) -> Totals:
                     "another backfill is under way: wait for it, or end it with `watcher backfill --stop`"
                 )
             if job.progress != wanted.progress:
-                console.print(f"goes on where it stopped: {job.share_done:.0%} of shard {keys.shard} is done")
+                console.print(
+                    f"goes on where it stopped: {job.share_done:.0%} of shard {keys.shard} is done, "
+                    f"at {job.request.rate:g} requests a second"
+                )
             jobs[keys] = job
         await _say_who_works(redis, settings, console)
         return await shown(_followed(redis, jobs), console)
