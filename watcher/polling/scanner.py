@@ -212,9 +212,7 @@ class Scanner:
         if state.start is not None and now is not None:
             return now
         page = await self._reader.page(TaskQuery(sort="created_at", order="asc", limit=1), "start")
-        now = self._reader.now()
-        if now is None:
-            raise RuntimeError("the API answered without its time being taken")
+        now = self._reader.time_told()
         if state.start is None:
             earliest = page.tasks[0].created_at if page.tasks else now
             begun = replace(state, start=first_start(self._policy, now, earliest))
