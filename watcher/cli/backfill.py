@@ -38,7 +38,7 @@ LOOK: Final = 0.25
 
 
 @dataclass(frozen=True, slots=True)
-class _Asked:
+class Asked:
     """What the command line asks for; ``rate`` is in requests a second."""
 
     low: Micros
@@ -87,7 +87,8 @@ def backfill(
     if stop:
         event_loop(_stop(settings))
         return
-    asked = _asked(settings, since, until, tuple(scope or ()), rate)
+    now = from_seconds(SystemClock().time())
+    asked = read_words(now, settings.monite.requests_per_second, since, until, tuple(scope or ()), rate)
     console = Console(soft_wrap=True, highlight=False)
     try:
         totals = event_loop((_dry_run if dry_run else _run)(settings, asked, console))
@@ -99,20 +100,29 @@ def backfill(
     raise typer.Exit(1 if totals.refused else 0)
 
 
-def _asked(
-    settings: Settings, since: str | None, until: str | None, scopes: tuple[str, ...], rate: float | None
-) -> _Asked:
+def read_words(
+    now: Micros,
+    budget: float,
+    since: str | None,
+    until: str | None,
+    scopes: tuple[str, ...],
+    rate: float | None,
+) -> Asked:
+    """What the command line asks for, with a request budget of so many requests a second.
+
+    Raises:
+        ConfigurationError: what is wrong with it.
+    """
     if since is None:
         raise ConfigurationError(["--from: say where to begin, such as 2026-11-23T04:00:00Z"])
-    now = from_seconds(SystemClock().time())
     low = _instant("--from", since)
     high = min(now, _instant("--to", until)) if until else now
     if low >= high:
         raise ConfigurationError([f"--from: {since} is not before {until if high < now else 'now'}"])
-    pace = settings.monite.requests_per_second * SHARE if rate is None else rate
+    pace = budget * SHARE if rate is None else rate
     if not math.isfinite(pace):
         raise ConfigurationError([f"--rate: {pace} is not a number of requests a second, such as 2"])
-    return _Asked(low, high, high == now, scopes, pace)
+    return Asked(low, high, high == now, scopes, pace)
 
 
 def _instant(option: str, text: str) -> Micros:
@@ -125,7 +135,7 @@ def _instant(option: str, text: str) -> Micros:
         raise ConfigurationError([fault]) from None
 
 
-async def _run(settings: Settings, asked: _Asked, console: Console) -> Totals:
+async def _run(settings: Settings, asked: Asked, console: Console) -> Totals:
     """Ask the holders of the leases to do it, and look on."""
     async with open_store(settings) as redis:
         jobs: dict[Keys, Job] = {}
@@ -169,7 +179,7 @@ async def _say_who_works(redis: Redis, settings: Settings, console: Console) -> 
             )
 
 
-async def _dry_run(settings: Settings, asked: _Asked, console: Console) -> Totals:
+async def _dry_run(settings: Settings, asked: Asked, console: Console) -> Totals:
     """Read the same as the daemon would, out of the same budget; it begins anew each time."""
     clock, metrics = SystemClock(), Metrics()
     async with (
