@@ -12,7 +12,8 @@ from structlog.testing import capture_logs
 
 from tests.fakes import EagerClock
 from tests.unit.polling.api import Api, in_turn, life, unavailable
-from watcher.errors import StoreError
+from watcher.cli.backfill import ask_all
+from watcher.errors import StoreError, WatcherError
 from watcher.events.envelope import from_fields, read_data
 from watcher.metrics import Metrics
 from watcher.model import SECOND, EntityId, Event, Micros, Scope, Task, TaskId, from_seconds
@@ -309,6 +310,18 @@ class TestAsking:
         assert held.request == first.request
         await world.finish()
         assert (await world.asked(30)).request != first.request
+
+    async def test_where_one_shard_is_at_another_none_is_asked(self, redis: Redis) -> None:
+        shards = [Keys("t", number, 2) for number in range(2)]
+        wanted = {keys: begun(Request(0, 9, (str(keys.shard),), 1.0), 1) for keys in shards}
+        other = begun(Request(0, 5, ("1",), 1.0), 1)
+        await ask(redis, shards[1], other)
+        with pytest.raises(WatcherError, match="another backfill is under way"):
+            await ask_all(redis, wanted)
+        assert await Store(redis, shards[0]).backfill() is None
+        await call_off(redis, shards[1])
+        assert await ask_all(redis, wanted) == wanted
+        assert await ask_all(redis, wanted) == wanted, "it goes on"
 
     async def test_one_called_off_ends_and_what_was_told_stays(self, world: World) -> None:
         await world.asked()

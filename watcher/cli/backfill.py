@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import math
 import random
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Annotated, Final
@@ -138,23 +138,42 @@ def _instant(option: str, text: str) -> Micros:
 async def _run(settings: Settings, asked: Asked, console: Console) -> Totals:
     """Ask the holders of the leases to do it, and look on."""
     async with open_store(settings) as redis:
-        jobs: dict[Keys, Job] = {}
         found = await _scopes(settings, redis, asked.scopes)
-        for keys, scopes in found.items():
-            wanted = begun(asked.request(scopes, len(found)), FIRST_WIDTH)
-            job = await ask(redis, keys, wanted)
-            if not job.request.same_as(wanted.request):
-                raise WatcherError(
-                    "another backfill is under way: wait for it, or end it with `watcher backfill --stop`"
-                )
-            if job.progress != wanted.progress:
+        wanted = {
+            keys: begun(asked.request(scopes, len(found)), FIRST_WIDTH) for keys, scopes in found.items()
+        }
+        jobs = await ask_all(redis, wanted)
+        for keys, job in jobs.items():
+            if job.progress != wanted[keys].progress:
                 console.print(
                     f"goes on where it stopped: {job.share_done:.0%} of shard {keys.shard} is done, "
                     f"at {job.request.rate:g} requests a second"
                 )
-            jobs[keys] = job
         await _say_who_works(redis, settings, console)
         return await shown(_followed(redis, jobs), console)
+
+
+async def ask_all(redis: Redis, wanted: Mapping[Keys, Job]) -> dict[Keys, Job]:
+    """Ask every shard for its job; those that are then to be done.
+
+    Raises:
+        WatcherError: another job is under way in some shard. Then none is asked.
+    """
+    for keys, job in wanted.items():
+        held = await Store(redis, keys).backfill()
+        if held is not None and not held.done:
+            _refuse_another(held, job)
+    jobs = {keys: await ask(redis, keys, job) for keys, job in wanted.items()}
+    for keys, job in jobs.items():
+        _refuse_another(job, wanted[keys])  # somebody else was as quick
+    return jobs
+
+
+def _refuse_another(held: Job, wanted: Job) -> None:
+    if not held.request.same_as(wanted.request):
+        raise WatcherError(
+            "another backfill is under way: wait for it, or end it with `watcher backfill --stop`"
+        )
 
 
 async def _followed(redis: Redis, jobs: dict[Keys, Job]) -> AsyncIterator[Totals]:
