@@ -153,6 +153,8 @@ async def _read(request: web.Request, largest: int) -> bytes:
                 parts += part
                 if len(parts) > largest:
                     break
+    except web.RequestPayloadError:
+        raise web.HTTPBadRequest(text="the body is not encoded as its header says") from None
     except TimeoutError:
         raise web.HTTPRequestTimeout(text=f"the body did not come within {PATIENCE:g} s") from None
     if len(parts) > largest:
