@@ -205,3 +205,22 @@ async def test_it_checks_once_an_hour_and_only_what_is_polled_without_trouble(wo
         await world.reconciler(chance).run()
     assert world.clock.slept[0] == PERIOD
     assert len(world.api.asked) == 1
+
+
+async def test_a_record_that_cannot_be_read_is_said_and_ends_nothing(world: World) -> None:
+    created_at = from_seconds(T0 + 7 * 180)
+    await world.redis.hset(KEYS.tasks(SCOPE, bucket_of(created_at)), "07", "nonsense")
+    world.board.report(SCOPE).completed_at = 1.0
+    # For each check: when, which scope, which window, how wide.
+    start = (7 * 180 - 600) / (NOW - T0 - 64 - 600)
+    left = iter([0.0, 0.0, start - 0.001, 0.5] * 2)
+
+    def chance() -> float:
+        found = next(left, None)
+        if found is None:
+            raise Enough
+        return found
+
+    with capture_logs() as logs, pytest.raises(Enough):
+        await world.reconciler(chance).run()
+    assert [line["event"] for line in logs] == ["reconcile.unreadable"] * 2

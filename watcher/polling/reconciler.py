@@ -8,6 +8,7 @@ from typing import Final
 
 import structlog
 
+from watcher.errors import StoreError, StoreUnavailable
 from watcher.model import SECOND, Micros, Scope, Task, to_iso
 from watcher.monite.errors import MoniteError
 from watcher.monite.query import TaskQuery
@@ -48,7 +49,7 @@ class Reconciler:
 
         Raises:
             LeaseLostError: another holds the lease.
-            StoreError: the store is away or holds what is not the watcher's.
+            StoreUnavailable: the store is away.
         """
         means = self._means
         while True:
@@ -59,10 +60,24 @@ class Reconciler:
                 if report.completed_at is not None and report.trouble is None
             ]
             if steady:
-                await self.check(steady[int(means.jitter() * len(steady))])
+                await self._check(steady[int(means.jitter() * len(steady))])
+
+    async def _check(self, scope: Scope) -> None:
+        """One check. A record that cannot be read is said, and no reason to stop polling."""
+        try:
+            await self.check(scope)
+        except StoreUnavailable:
+            raise
+        except StoreError as error:
+            log.error("reconcile.unreadable", scope=scope.key, error=str(error))
 
     async def check(self, scope: Scope) -> Checked:
-        """Read a random window of a scope again, compare, and repair what should not have been necessary."""
+        """Read a random window of a scope again, compare, and repair what should not have been necessary.
+
+        Raises:
+            LeaseLostError: another holds the lease.
+            StoreError: the store is away or holds what is not the watcher's.
+        """
         means = self._means
         state = await means.store.load(scope)
         horizon = round(means.policy.horizon * SECOND)
