@@ -25,6 +25,8 @@ LONGEST: Final = 3600 * SECOND
 SHORTEST: Final = 1 * SECOND
 GRACE: Final = 60 * SECOND
 """How long ago a task must have ended, at least, before the store should know of it."""
+WATCHED: Final = 600 * SECOND
+"""The same for a task that is in flight: where polling has fallen behind, after an outage, it will still be seen."""
 
 
 def pause(scopes: int, chance: float) -> float:
@@ -62,13 +64,18 @@ class Mismatch:
     known: Known | None
 
 
-def mismatch(task: Task, known: Known | None, now: Micros, interval: int) -> Mismatch | None:
+def mismatch(
+    task: Task, known: Known | None, now: Micros, interval: int, *, in_flight: bool
+) -> Mismatch | None:
     """Whether the store should have known better: the task ended long enough ago, and it does not know.
 
-    ``interval`` is that of polling, in microseconds. What changed since the last look is not a mismatch, nor is
+    ``interval`` is that of polling, in microseconds; ``in_flight`` says that the store has the task looked at
+    until it ends. What changed since the last look is not a mismatch, nor is
     an answer older than what is known.
     """
-    if task.status not in TERMINAL or now - task.updated_at <= max(2 * interval, GRACE):
+    if task.status not in TERMINAL or now - task.updated_at <= max(
+        2 * interval, WATCHED if in_flight else GRACE
+    ):
         return None
     if known is None:
         return Mismatch(task, None)

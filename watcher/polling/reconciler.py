@@ -93,7 +93,10 @@ class Reconciler:
         watched = {task.id: task for task in tasks if not means.publication.excludes(task)}
         known = await means.store.known(scope, {each.id: each.created_at for each in watched.values()})
         now, interval = means.now(), round(means.policy.interval * SECOND)
-        judged = [reconcile.mismatch(task, known.get(task.id), now, interval) for task in watched.values()]
+        judged = [
+            reconcile.mismatch(task, known.get(task.id), now, interval, in_flight=task.id in state.in_flight)
+            for task in watched.values()
+        ]
         found = [each for each in judged if each is not None]
         late = [each for each in found if reconcile.may_be_late(each, state, horizon)]
         mismatches = tuple(each for each in found if each not in late)

@@ -15,6 +15,7 @@ from watcher.polling.reconcile import (
     LONGEST,
     PERIOD,
     SPACING,
+    WATCHED,
     Mismatch,
     may_be_late,
     mismatch,
@@ -109,7 +110,7 @@ def row(status: str = "success", updated_at: Micros = ENDED) -> Task:
     ],
 )
 def test_what_the_store_should_have_known(task: Task, known: Known | None, ours: bool) -> None:
-    found = mismatch(task, known, NOW, FIVE)
+    found = mismatch(task, known, NOW, FIVE, in_flight=False)
     assert (found is not None) is ours
     if found is not None:
         assert (found.task, found.known) == (task, known)
@@ -130,10 +131,18 @@ def test_a_row_that_nobody_saw_may_have_come_late(created_at: int, known: Known 
     assert may_be_late(found, STATE, HORIZON) is (known is None), "it has not come so far at all"
 
 
+def test_what_is_in_flight_is_given_longer() -> None:
+    known = Known("processing", 0, Micros(NOW - HOUR))
+    behind, lost = (row(updated_at=Micros(NOW - WATCHED - extra)) for extra in (0, 1))
+    assert mismatch(behind, known, NOW, FIVE, in_flight=False) is not None
+    assert mismatch(behind, known, NOW, FIVE, in_flight=True) is None
+    assert mismatch(lost, known, NOW, FIVE, in_flight=True) is not None
+
+
 def test_a_long_interval_is_waited_for_twice() -> None:
     task = row(updated_at=Micros(NOW - 600 * SECOND))
-    assert mismatch(task, None, NOW, 300 * SECOND) is None
-    assert mismatch(task, None, NOW, 299 * SECOND) is not None
+    assert mismatch(task, None, NOW, 300 * SECOND, in_flight=False) is None
+    assert mismatch(task, None, NOW, 299 * SECOND, in_flight=False) is not None
 
 
 def test_each_scope_about_once_an_hour_but_all_together_not_often() -> None:
