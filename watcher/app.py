@@ -50,6 +50,7 @@ from watcher.state.hints import HintStream
 from watcher.state.keys import Keys
 from watcher.state.lease import Leadership, Lease, break_leases
 from watcher.state.store import Store, store_errors
+from watcher.state.weights import Weights
 from watcher.supervision import Supervisor
 from watcher.webhooks.service import Webhooks
 from watcher.webhooks.stats import needed_from
@@ -101,8 +102,7 @@ class App:
             client = await stack.enter_async_context(
                 open_api(self._settings.monite, budget, self._clock, self._metrics)
             )
-            pacer = Pacer(self._settings.monite.requests_per_second)
-            parts = [self._shard(each, redis, client, pacer) for each in keys]
+            parts = [self._shard(each, redis, client) for each in keys]
             await self._serve(stack, redis, parts, budget)
             for shard in parts:
                 self._keep(stack, f"webhooks-{shard.keys.shard}", shard.webhooks.run)
@@ -153,7 +153,7 @@ class App:
         await server.start(http.host, http.port)
         stack.push_async_callback(server.stop)
 
-    def _shard(self, keys: Keys, redis: Redis, client: MoniteClient, pacer: Pacer) -> _Shard:
+    def _shard(self, keys: Keys, redis: Redis, client: MoniteClient) -> _Shard:
         settings = self._settings
         number, shards = keys.shard, keys.shards
         tools = Tools(
@@ -165,7 +165,7 @@ class App:
             metrics=self._metrics,
             jitter=random.random,
             schedule=Schedule(target=settings.poll.target_delay, interval=settings.poll.interval),
-            pacer=pacer,
+            pacer=Pacer(settings.monite.requests_per_second),
         )
         entities = settings.monite.entities
         scopes = (
@@ -178,7 +178,13 @@ class App:
             keys=keys,
             leadership=Leadership(Lease(redis, keys, self._clock), self._clock, self._metrics, number),
             board=board,
-            poller=ShardPoller(scopes, board, tools, self._desk(keys, redis)),
+            poller=ShardPoller(
+                scopes,
+                board,
+                tools,
+                self._desk(keys, redis),
+                Weights(redis, keys) if shards > 1 else None,
+            ),
             webhooks=Webhooks(
                 redis,
                 keys,

@@ -23,6 +23,10 @@ class Metrics:
             return Histogram(name, text, namespace="watcher", registry=self.registry, buckets=_DELAY_BUCKETS)
 
         self.detection_delay = delay("detection_delay_seconds", "From a task's updated_at to its detection")
+        self.visibility_lateness = delay(
+            "visibility_lateness_seconds",
+            "From a task's created_at to its discovery, of rows that were not there when their window was read",
+        )
         self.delivery_delay = delay("delivery_delay_seconds", "From a task's updated_at to an endpoint's 2xx")
         self.poll_requests = counter(
             "poll_requests_total", "Requests spent on the API by polling", "plan", "outcome"

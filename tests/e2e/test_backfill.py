@@ -151,6 +151,8 @@ async def test_a_daemon_that_is_killed_goes_on_with_it(directory: Path, backlog:
         (("--from", "2020-01-01", "--to", "2019-01-01"), "--from"),
         (("--from", "2020-01-01", "--to", "soon"), "--to"),
         (("--from", "2999-01-01"), "--from"),
+        (("--from", "1917-01-01", "--to", "1918-01-01"), "--from"),
+        (("--from", "2020-01-01", "--rate", "inf"), "--rate"),
     ],
 )
 async def test_wrong_usage_is_named(directory: Path, words: tuple[str, ...], fault: str) -> None:

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import signal
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from pathlib import Path
 
 from watcher.clock import SystemClock
 from watcher.demo.daemon import Daemon
 from watcher.model import from_seconds
+from watcher.polling.pacer import LOAD
 from watcher.sandbox import Sandbox, World, WorldSettings
 from watcher.state.connection import connect
 from watcher.state.embedded import EmbeddedServer
@@ -17,6 +21,29 @@ from watcher.state.keys import Keys
 from .harness import eventually, running, said, settings_for
 
 RATE = 10
+
+
+class Stalls:
+    """How late this process was at worst: its API counts what has come meanwhile as come at once."""
+
+    worst = 0.0
+
+    async def watch(self) -> None:
+        clock = SystemClock()
+        while True:
+            began = clock.monotonic()
+            await asyncio.sleep(0.001)
+            self.worst = max(self.worst, clock.monotonic() - began)
+
+
+@asynccontextmanager
+async def stalls() -> AsyncIterator[Stalls]:
+    seen = Stalls()
+    watching = asyncio.create_task(seen.watch())
+    try:
+        yield seen
+    finally:
+        watching.cancel()
 
 
 async def until_said(daemon: Daemon, event: str, times: int) -> None:
@@ -38,7 +65,7 @@ async def test_two_daemons_that_both_want_more_than_the_budget_never_exceed_it_t
     for place in places:
         place.mkdir()
     try:
-        async with Sandbox(world, clock) as sandbox, connect(store.url) as redis:
+        async with Sandbox(world, clock) as sandbox, connect(store.url) as redis, stalls() as late:
             settings = settings_for(
                 sandbox.base_url,
                 directory,
@@ -70,8 +97,9 @@ async def test_two_daemons_that_both_want_more_than_the_budget_never_exceed_it_t
                         for each, before in zip((first, second), asked, strict=True)
                     ]
                     assert not said(first, "lease.ended"), "each has its shard"
-            assert sandbox.requests_served.most_in(1.0) == RATE, "as much as is allowed, and no more"
-            assert min(shares) >= RATE / 2, "both had their turn"
+            assert sandbox.requests_served.most_in(1.0) >= RATE * LOAD, "the budget is made use of"
+            assert sandbox.requests_served.most_in(max(0.1, 1.0 - late.worst)) <= RATE, "and never exceeded"
+            assert min(shares) >= RATE, "both had their turn"
             assert sandbox.requests_served.by_status[429] == 0
     finally:
         await store.stop()

@@ -15,6 +15,7 @@ import pytest
 import structlog
 from pydantic import SecretStr
 from redis.asyncio import Redis
+from yarl import URL
 
 from tests.fakes import EagerClock
 from tests.unit.monite.test_hooks import ENTITY, HINT, SECRET, TASK, hook
@@ -137,6 +138,7 @@ class TestHints:
             (body(TASK, entity_id="secret-like"), "entity_id is not a UUID"),
             (body(TASK, entity_id=7), "at `$.entity_id`"),
             (b"[" * 60_000, "the body does not fit"),
+            (b'{"more": ' + b"[" * 60_000, "the body does not fit"),
         ],
     )
     async def test_what_does_not_fit_is_said_without_showing_it(
@@ -156,6 +158,38 @@ class TestHints:
         """What a page in a browser can send to another origin without asking first is not."""
         status, answer = await listener.post("/hints", body(TASK), content_type=kind)
         assert (status, answer) == (415, {"error": "the body must be application/json"})
+
+    async def test_what_is_not_encoded_as_it_says_is_refused(
+        self, listener: Listener, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        headers = {**JSON, "content-encoding": "gzip"}
+        async with listener.session.post(f"{listener.url}/hints", data=b"hello", headers=headers) as response:
+            assert (response.status, list(await response.json())) == (400, ["error"])
+        assert listener.refused("http") == 1
+        assert caplog.text == ""
+
+    async def test_what_is_no_request_is_not_repeated_in_the_log(
+        self, listener: Listener, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        url = URL(listener.url)
+        reader, writer = await asyncio.open_connection(url.host, url.port)
+        writer.write(b"POST /hints HTTP/1.1\r\nhost: x\r\nauthorization: Bearer secret\0\r\n\r\n")
+        assert (await reader.readline()).startswith(b"HTTP/1.0 400")
+        writer.close()
+        await writer.wait_closed()
+        assert caplog.text == ""
+
+    async def test_a_fault_of_ours_is_said_and_answered(
+        self, listener: Listener, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        async def fails(*_: object) -> None:
+            raise RuntimeError("not thought of")
+
+        monkeypatch.setattr(HintStream, "append", fails)
+        with structlog.testing.capture_logs() as logs:
+            status, answer = await listener.post("/hints", body(TASK))
+        assert (status, list(answer)) == (500, ["error"])
+        assert [(line["event"], line["path"]) for line in logs] == [("http.failed", "/hints")]
 
     async def test_a_charset_does_no_harm(self, listener: Listener) -> None:
         kind = "application/json; charset=utf-8"

@@ -246,6 +246,14 @@ async def test_while_the_api_is_away_hints_wait_and_then_are_given_up(bench: Ben
     assert bench.allowance.passed < 10
 
 
+async def test_what_the_store_cannot_say_of_its_scope_ends_no_look_of_others(bench: Bench) -> None:
+    await bench.redis.hset(KEYS.scope(bench.scope), "coverage", "nonsense")
+    bench.hint("t")
+    await bench.look()
+    assert bench.counted() == {"failed": 1}
+    assert bench.api.asked == []
+
+
 async def test_before_the_first_cycle_nothing_is_recorded(redis: Redis) -> None:
     bench = Bench(redis, EagerClock(T0))
     await redis.set(KEYS.lease, NONCE)

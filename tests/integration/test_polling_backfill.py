@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from dataclasses import dataclass, field, replace
 from typing import cast
 
@@ -11,6 +12,8 @@ from structlog.testing import capture_logs
 
 from tests.fakes import EagerClock
 from tests.unit.polling.api import Api, in_turn, life, unavailable
+from watcher.cli.backfill import ask_all
+from watcher.errors import StoreError, WatcherError
 from watcher.events.envelope import from_fields, read_data
 from watcher.metrics import Metrics
 from watcher.model import SECOND, EntityId, Event, Micros, Scope, Task, TaskId, from_seconds
@@ -308,6 +311,18 @@ class TestAsking:
         await world.finish()
         assert (await world.asked(30)).request != first.request
 
+    async def test_where_one_shard_is_at_another_none_is_asked(self, redis: Redis) -> None:
+        shards = [Keys("t", number, 2) for number in range(2)]
+        wanted = {keys: begun(Request(0, 9, (str(keys.shard),), 1.0), 1) for keys in shards}
+        other = begun(Request(0, 5, ("1",), 1.0), 1)
+        await ask(redis, shards[1], other)
+        with pytest.raises(WatcherError, match="another backfill is under way"):
+            await ask_all(redis, wanted)
+        assert await Store(redis, shards[0]).backfill() is None
+        await call_off(redis, shards[1])
+        assert await ask_all(redis, wanted) == wanted
+        assert await ask_all(redis, wanted) == wanted, "it goes on"
+
     async def test_one_called_off_ends_and_what_was_told_stays(self, world: World) -> None:
         await world.asked()
         backfiller = Backfiller("holder", world.means)
@@ -325,9 +340,37 @@ class TestAsking:
             await call_off(world.redis, KEYS)
 
         world.api.meanwhile = meanwhile
-        assert await Backfiller("holder", world.means).run_once() == 0.0
+        assert await Backfiller("holder", world.means).run_once() == 1 / 1000.0  # of a thousand a second
         assert await world.store.backfill() is None
         assert (await world.store.load(Scope())).backfilled == Coverage()
+
+    async def test_one_that_cannot_be_read_is_said_once_until_it_is_gone(self, world: World) -> None:
+        await world.redis.hset(KEYS.backfill, mapping={"request": b"{}", "progress": b"?"})
+        stop = asyncio.Event()
+
+        async def sleep(seconds: float) -> None:
+            world.clock.slept.append(seconds)
+            if len(world.clock.slept) == 2:
+                await call_off(world.redis, KEYS)
+            if len(world.clock.slept) == 3:
+                stop.set()
+                await asyncio.Event().wait()
+
+        world.clock.sleep = sleep  # type: ignore[method-assign]
+        with capture_logs() as logs:
+            working = asyncio.create_task(Backfiller("holder", world.means).run())
+            await asyncio.wait([working, asyncio.create_task(stop.wait())], return_when="FIRST_COMPLETED")
+            working.cancel()
+        assert [line["event"] for line in logs] == ["backfill.unreadable"]
+        assert "watcher backfill --stop" in logs[0]["error"]
+        assert world.clock.slept == [RETRY, RETRY, LOOK]
+
+
+@pytest.mark.parametrize("rate", [0.0, -1.0, float("inf"), float("nan")])
+async def test_a_rate_that_is_none_is_not_taken_from_the_store(world: World, rate: float) -> None:
+    await world.asked(rate=rate)
+    with pytest.raises(StoreError, match="not a backfill"):
+        await world.store.backfill()
 
 
 class TestRehearsal:

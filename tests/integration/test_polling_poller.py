@@ -20,15 +20,16 @@ from watcher.model import EntityId, Scope, TaskId, from_seconds
 from watcher.monite.errors import MoniteError, Rejected, ScopeRejected, Unauthorized
 from watcher.polling.board import Board
 from watcher.polling.pacer import Pacer
-from watcher.polling.poller import PATIENCE, REFRESH, RETIRED, RETRY, ShardPoller, Tools
+from watcher.polling.poller import PATIENCE, REFRESH, RETIRED, RETRY, SHARING, ShardPoller, Tools
 from watcher.polling.reader import ATTEMPTS
 from watcher.polling.recorder import Publication
 from watcher.polling.scanner import PollPolicy
 from watcher.polling.schedule import Schedule
 from watcher.state.connection import connect
-from watcher.state.keys import bucket_of
+from watcher.state.keys import Keys, bucket_of
 from watcher.state.lease import LeaseLostError
 from watcher.state.store import Store
+from watcher.state.weights import Weights
 
 T0 = 1_800_000_000.0
 """A full hour, where a bucket of records begins."""
@@ -128,6 +129,18 @@ class TestPace:
         assert gaps == pytest.approx([5.0] * len(gaps), abs=0.1)
         assert len(gaps) >= 10
 
+    async def test_tries_that_fail_keep_to_the_scope_s_share_all_the_same(
+        self, redis: Redis, api: Api, clock: EndingClock
+    ) -> None:
+        """Or the tries at one failing entity would take what the others need."""
+        daemon = Daemon(redis, api, clock, requests_per_second=0.1)
+        await daemon.begin()
+        await run_until(daemon, clock, T0 + 10)
+        asked = len(api.asked)
+        api.fault = lambda _: unavailable()
+        await run_until(daemon, clock, T0 + 310)
+        assert 0.8 * 30 <= len(api.asked) - asked <= 30 + 2 * ATTEMPTS
+
 
 class TestSaying:
     async def test_a_failure_is_said_once_and_so_is_its_recovery(
@@ -200,6 +213,13 @@ class TestSaying:
         }
         assert sum(samples.values()) == len(api.asked)
         assert set(samples) == {("start", "ok"), ("A", "ok")}
+
+    async def test_how_late_rows_came_is_measured(self, daemon: Daemon, api: Api, clock: EndingClock) -> None:
+        api.add(life("prompt", T0 + 10), life("late", T0 + 11, late=21))
+        await run_until(daemon, clock, T0 + 60)
+        sample = daemon.metrics.registry.get_sample_value
+        assert sample("watcher_visibility_lateness_seconds_count") == 1
+        assert 21 <= (sample("watcher_visibility_lateness_seconds_sum") or 0) <= 27
 
     async def test_the_scope_is_registered(self, daemon: Daemon, clock: EndingClock, redis: Redis) -> None:
         await run_until(daemon, clock, T0 + 4)
@@ -311,7 +331,7 @@ class Named:
 class Shard:
     """A shard's poller on a clock that tests listen to."""
 
-    def __init__(self, redis: Redis, *names: str) -> None:
+    def __init__(self, redis: Redis, *names: str, keys: Keys = KEYS) -> None:
         self.clock = HeardClock()
         self.api = Api(self.clock, latency=0.0)
         self.named = Named(*names)
@@ -321,7 +341,7 @@ class Shard:
         self.api.meanwhile = self.note
         tools = Tools(
             source=self.api,
-            store=Store(redis, KEYS),
+            store=Store(redis, keys),
             policy=PollPolicy("baseline", DEFAULT, interval=1000.0),
             publication=Publication("t", SOURCE, recognized_data=False),
             clock=self.clock,
@@ -330,7 +350,8 @@ class Shard:
             schedule=Schedule(target=1.0, interval=1000.0),
             pacer=Pacer(24.0),
         )
-        self.poller = ShardPoller(self.named, self.board, tools)
+        self.pacer = tools.pacer
+        self.poller = ShardPoller(self.named, self.board, tools, weights=Weights(redis, keys))
 
     async def note(self, asked: Asked) -> None:
         if asked.window is not None:
@@ -408,6 +429,52 @@ class TestShard:
             shard.polls.clear()
             await shard.clock.advance(1000)
             await shard.polled("a")
+
+    async def test_one_of_which_the_store_holds_nonsense_does_not_stop_the_others(self, held: Redis) -> None:
+        shard = Shard(held, "a", "b")
+        broken = KEYS.scope(Scope(EntityId("a")))
+        await held.hset(broken, "coverage", "nonsense")
+        with capture_logs() as logs:
+            async with shard.running():
+                await shard.polled("b")
+                for _ in range(3):
+                    await shard.clock.wait_out(PATIENCE)
+                await held.delete(broken)
+                await shard.clock.wait_out(PATIENCE)
+                await shard.polled("a")
+        said = [line for line in logs if line["event"] == "poll.unreadable"]
+        assert [(line["scope"], line["log_level"]) for line in said] == [("a", "error")]
+
+    async def test_hundreds_start_together(self, held: Redis) -> None:
+        names = [str(number) for number in range(300)]
+        shard = Shard(held, *names)
+        async with shard.running():
+            await shard.polled(*names)
+
+    @pytest.mark.parametrize("failure", [ScopeRejected("gone", status=403), unavailable()])
+    async def test_one_that_fails_does_not_stop_the_others(self, held: Redis, failure: MoniteError) -> None:
+        shard = Shard(held, "a", "b")
+        shard.api.fault = lambda asked: failure if asked.scope.key == "a" else None
+        async with shard.running():
+            await shard.polled("b")
+            await shard.clock.advance(1000)
+            await shard.polled("b")
+            assert shard.board.report(Scope(EntityId("a"))).trouble == failure.reason
+            assert shard.board.report(Scope(EntityId("b"))).trouble is None
+
+    async def test_it_plans_with_its_part_of_the_budget_alone(self, held: Redis) -> None:
+        own, other = (Keys(KEYS.namespace, number, 2) for number in range(2))
+        await held.set(own.lease, "n")
+        await held.set(other.weight, 0.5)
+        shard = Shard(held, "a", keys=own)
+        async with shard.running():
+            await shard.polled("a")
+            assert shard.pacer.elsewhere == 0.5
+            await held.delete(other.weight)
+            for _ in range(2):
+                await shard.clock.wait_out(SHARING)
+            assert shard.pacer.elsewhere == 0
+            assert float(await held.get(own.weight) or 0) == pytest.approx(shard.pacer.weight)
 
     async def test_a_lost_lease_ends_all_of_them(self, held: Redis) -> None:
         shard = Shard(held, "a", "b")

@@ -34,6 +34,8 @@ KEYS = Keys("t")
 KINDS = frozenset({"success", "error"})
 SCOPE = Scope()
 TASKS = 40
+HORIZON = 4800
+"""Seconds; records are remembered for half as long again: all but the first ten minutes are compared."""
 
 
 class World:
@@ -52,7 +54,7 @@ class World:
         means = Means(
             source=self.api,
             store=self.store,
-            policy=PollPolicy("all", KINDS),
+            policy=PollPolicy("all", KINDS, horizon=HORIZON),
             publication=self.publication,
             clock=self.clock,
             metrics=self.metrics,
@@ -66,7 +68,7 @@ class World:
         rows = [row for each in self.api.lives[SCOPE] if (row := each.row(self.api.now()))]
         start = Start(0, 0, from_seconds(T0))
         covered = Coverage((Interval(from_seconds(T0), from_seconds(NOW)),))
-        mark = {64: Micros(from_seconds(NOW) - 64 * SECOND)}
+        mark = {64: Micros(from_seconds(NOW) - 64 * SECOND), HORIZON: Micros(from_seconds(NOW - HORIZON))}
         state = ScopeState(start, covered, adopted=True, ladder=mark)
         recorder = Recorder(
             SCOPE,
@@ -95,7 +97,10 @@ class World:
         return [event.subject for _, event in await self.entries()]
 
     def count(self, name: str) -> float:
-        return self.metrics.registry.get_sample_value(f"watcher_{name}_total") or 0.0
+        return self.sample(f"{name}_total")
+
+    def sample(self, name: str) -> float:
+        return self.metrics.registry.get_sample_value(f"watcher_{name}") or 0.0
 
 
 @pytest.fixture
@@ -132,6 +137,20 @@ async def test_what_was_lost_is_found_told_and_said_to_be_our_error(world: World
     assert sorted(await world.told()) == [f"{n:02}" for n in range(TASKS)]
 
 
+async def test_what_the_ladder_may_still_find_is_a_late_row_and_no_error(world: World) -> None:
+    """A row that appeared more than a minute late, after the window's last reading."""
+    world.api.add(life("late", T0 + 6000, (T0 + 6010, "success")))
+    reconciler = world.reconciler()
+    with capture_logs() as logs:
+        checks = [await reconciler.check(SCOPE) for _ in range(200)]
+    assert sum(check.late for check in checks) == 1
+    assert all(check.mismatches == () for check in checks)
+    assert [line["event"] for line in logs] == []
+    assert world.count("reconcile_mismatches") == 0
+    assert (await world.told()).count("late") == 1
+    assert world.sample("visibility_lateness_seconds_sum") == pytest.approx(NOW - T0 - 6000, abs=60)
+
+
 async def test_what_ended_while_it_was_read_is_left_to_polling(world: World) -> None:
     world.api.add(life("new", T0 + 1000, (NOW - 30, "success")))
     checks = [await world.reconciler().check(SCOPE) for _ in range(3)]
@@ -142,11 +161,12 @@ async def test_what_ended_while_it_was_read_is_left_to_polling(world: World) -> 
 
 
 async def test_a_document_type_that_is_not_watched_is_no_mismatch(world: World) -> None:
-    world.api.add(life("x", T0 + 1, (T0 + 2, "success"), document_type="receipt"))
+    world.api.add(life("x", T0 + 601, (T0 + 602, "success"), document_type="receipt"))
     world.publication = Publication("t", "s", recognized_data=False, document_types=frozenset({"invoice"}))
     check = await world.reconciler(iter([0.0, 0.5]).__next__).check(SCOPE)
-    assert [asked.window for asked in world.api.asked] == [Interval(from_seconds(T0), from_seconds(T0 + 60))]
-    assert check == Checked(1), "the other task of that minute"
+    window = Interval(from_seconds(T0 + 600), from_seconds(T0 + 660))
+    assert [asked.window for asked in world.api.asked] == [window]
+    assert check == Checked(0)
 
 
 async def test_a_dense_window_costs_two_pages(world: World) -> None:
@@ -185,3 +205,22 @@ async def test_it_checks_once_an_hour_and_only_what_is_polled_without_trouble(wo
         await world.reconciler(chance).run()
     assert world.clock.slept[0] == PERIOD
     assert len(world.api.asked) == 1
+
+
+async def test_a_record_that_cannot_be_read_is_said_and_ends_nothing(world: World) -> None:
+    created_at = from_seconds(T0 + 7 * 180)
+    await world.redis.hset(KEYS.tasks(SCOPE, bucket_of(created_at)), "07", "nonsense")
+    world.board.report(SCOPE).completed_at = 1.0
+    # For each check: when, which scope, which window, how wide.
+    start = (7 * 180 - 600) / (NOW - T0 - 64 - 600)
+    left = iter([0.0, 0.0, start - 0.001, 0.5] * 2)
+
+    def chance() -> float:
+        found = next(left, None)
+        if found is None:
+            raise Enough
+        return found
+
+    with capture_logs() as logs, pytest.raises(Enough):
+        await world.reconciler(chance).run()
+    assert [line["event"] for line in logs] == ["reconcile.unreadable"] * 2

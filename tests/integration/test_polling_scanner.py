@@ -151,6 +151,18 @@ class TestFirstRun:
         assert state.start is not None
         assert state.start.started_at > at(HOUR - 5)
 
+    async def test_answers_that_do_not_tell_the_time_are_said_to_and_tried_again(
+        self, daemon: Daemon, api: Api, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        with monkeypatch.context() as patched:
+            patched.setattr(api.server_clock, "note", lambda *_: None)
+            cycle = await daemon.cycle()
+        assert [str(failure) for failure in cycle.failures] == [
+            "the API's answers have no Date: something before it must have taken them off"
+        ]
+        assert (await daemon.state()).start is None
+        assert (await daemon.cycle(5)).complete
+
 
 class TestEvents:
     async def test_an_end_is_told_once_however_often_it_is_read(self, daemon: Daemon, api: Api) -> None:

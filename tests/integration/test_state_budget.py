@@ -23,7 +23,7 @@ from tests.unit.state.heard_clock import HeardClock
 from watcher.clock import Clock, SystemClock
 from watcher.errors import StoreUnavailable
 from watcher.monite.budget import SLACK, Window
-from watcher.state.budget import LONGEST_PAUSE, PATIENCE, PROMPT, SharedBudget
+from watcher.state.budget import LATE, LONGEST_PAUSE, PATIENCE, PROMPT, TRIES, SharedBudget, Start
 from watcher.state.connection import connect
 from watcher.state.keys import Keys
 
@@ -230,6 +230,25 @@ class TestRate:
         assert starts[name] > counted
         assert set(starts) == {name}
         assert clock.waits.empty()
+
+    @pytest.mark.parametrize(("holdups", "asked"), [((), 1), ((LATE,), 1), ((0.2,), 2), ((0.2,) * 9, TRIES)])
+    async def test_one_that_is_held_up_while_it_is_counted_anew_is_counted_again(
+        self, holdups: tuple[float, ...], asked: int
+    ) -> None:
+        """As in a process that is overloaded, or was stopped for a while."""
+        clock = FakeClock()
+        holding = iter(holdups)
+        counted: list[float] = []
+
+        async def ask_again() -> float:
+            counted.append(clock.monotonic())
+            clock.move(next(holding, 0.0))
+            return counted[-1]
+
+        start = Start(clock.monotonic(), ask_again, clock)
+        clock.move(2 * PROMPT)
+        await start.confirm()
+        assert len(counted) == asked
 
     async def test_one_that_was_held_up_for_too_long_waits_again(self, redis: Redis) -> None:
         """Its start was forgotten meanwhile, and another has taken its place."""

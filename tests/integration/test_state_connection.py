@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator
 import pytest
 from redis.asyncio import Redis
 
-from watcher.state.connection import connect
+from watcher.state.connection import MOST_CONNECTIONS, connect
 
 
 @pytest.fixture
@@ -68,3 +68,10 @@ async def test_whoever_is_being_stopped_may_still_use_the_store(client: Redis) -
     await asyncio.wait([working])
     assert working.cancelled()
     assert await client.get("left") == b"in order"
+
+
+async def test_more_commands_at_once_than_there_are_connections_wait_for_one(client: Redis) -> None:
+    """As the scopes of thousands of entities do when they start."""
+    asked = [client.set(str(number), number) for number in range(3 * MOST_CONNECTIONS)]
+    assert all(await asyncio.gather(*asked))
+    assert (await client.info("clients"))["connected_clients"] <= MOST_CONNECTIONS

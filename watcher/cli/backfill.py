@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import random
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Final
 
@@ -17,7 +18,7 @@ from watcher.cli.backfill_view import Totals, shown
 from watcher.cli.common import all_keys, event_loop, open_store
 from watcher.cli.times import instant
 from watcher.clock import SystemClock
-from watcher.errors import ConfigurationError, WatcherError
+from watcher.errors import ConfigurationError, StoreError, StoreUnavailable, WatcherError
 from watcher.metrics import Metrics
 from watcher.model import Micros, Scope, from_seconds
 from watcher.monite.opened import open_api
@@ -37,7 +38,7 @@ LOOK: Final = 0.25
 
 
 @dataclass(frozen=True, slots=True)
-class _Asked:
+class Asked:
     """What the command line asks for; ``rate`` is in requests a second."""
 
     low: Micros
@@ -46,10 +47,10 @@ class _Asked:
     scopes: tuple[str, ...]
     rate: float
 
-    def request(self, scopes: Sequence[Scope]) -> Request:
-        """The request for the scopes of one shard."""
+    def request(self, scopes: Sequence[Scope], among: int) -> Request:
+        """The request for the scopes of one shard ``among`` so many that work at the same time."""
         keys = tuple(scope.key for scope in scopes)
-        return Request(self.low, self.high, keys, self.rate, self.until_now)
+        return Request(self.low, self.high, keys, self.rate / among, self.until_now)
 
 
 def backfill(
@@ -86,7 +87,8 @@ def backfill(
     if stop:
         event_loop(_stop(settings))
         return
-    asked = _asked(settings, since, until, tuple(scope or ()), rate)
+    now = from_seconds(SystemClock().time())
+    asked = read_words(now, settings.monite.requests_per_second, since, until, tuple(scope or ()), rate)
     console = Console(soft_wrap=True, highlight=False)
     try:
         totals = event_loop((_dry_run if dry_run else _run)(settings, asked, console))
@@ -98,36 +100,70 @@ def backfill(
     raise typer.Exit(1 if totals.refused else 0)
 
 
-def _asked(
-    settings: Settings, since: str | None, until: str | None, scopes: tuple[str, ...], rate: float | None
-) -> _Asked:
+def read_words(
+    now: Micros,
+    budget: float,
+    since: str | None,
+    until: str | None,
+    scopes: tuple[str, ...],
+    rate: float | None,
+) -> Asked:
+    """What the command line asks for, with a request budget of so many requests a second.
+
+    Raises:
+        ConfigurationError: what is wrong with it.
+    """
     if since is None:
         raise ConfigurationError(["--from: say where to begin, such as 2026-11-23T04:00:00Z"])
-    now = from_seconds(SystemClock().time())
     low = instant("--from", since)
     high = min(now, instant("--to", until)) if until else now
     if low >= high:
-        raise ConfigurationError([f"--from: {since} is not before {until or 'now'}"])
-    pace = rate or settings.monite.requests_per_second * SHARE
-    return _Asked(low, high, until is None, scopes, pace)
+        raise ConfigurationError([f"--from: {since} is not before {until if high < now else 'now'}"])
+    pace = budget * SHARE if rate is None else rate
+    if not math.isfinite(pace):
+        raise ConfigurationError([f"--rate: {pace} is not a number of requests a second, such as 2"])
+    return Asked(low, high, high == now, scopes, pace)
 
 
-async def _run(settings: Settings, asked: _Asked, console: Console) -> Totals:
+async def _run(settings: Settings, asked: Asked, console: Console) -> Totals:
     """Ask the holders of the leases to do it, and look on."""
     async with open_store(settings) as redis:
-        jobs: dict[Keys, Job] = {}
-        for keys, scopes in (await _scopes(settings, redis, asked.scopes)).items():
-            wanted = begun(asked.request(scopes), FIRST_WIDTH)
-            job = await ask(redis, keys, wanted)
-            if not job.request.same_as(wanted.request):
-                raise WatcherError(
-                    "another backfill is under way: wait for it, or end it with `watcher backfill --stop`"
+        found = await _scopes(settings, redis, asked.scopes)
+        wanted = {
+            keys: begun(asked.request(scopes, len(found)), FIRST_WIDTH) for keys, scopes in found.items()
+        }
+        jobs = await ask_all(redis, wanted)
+        for keys, job in jobs.items():
+            if job.progress != wanted[keys].progress:
+                console.print(
+                    f"goes on where it stopped: {job.share_done:.0%} of shard {keys.shard} is done, "
+                    f"at {job.request.rate:g} requests a second"
                 )
-            if job.progress != wanted.progress:
-                console.print(f"goes on where it stopped: {job.share_done:.0%} of shard {keys.shard} is done")
-            jobs[keys] = job
         await _say_who_works(redis, settings, console)
         return await shown(_followed(redis, jobs), console)
+
+
+async def ask_all(redis: Redis, wanted: Mapping[Keys, Job]) -> dict[Keys, Job]:
+    """Ask every shard for its job; those that are then to be done.
+
+    Raises:
+        WatcherError: another job is under way in some shard. Then none is asked.
+    """
+    for keys, job in wanted.items():
+        held = await Store(redis, keys).backfill()
+        if held is not None and not held.done:
+            _refuse_another(held, job)
+    jobs = {keys: await ask(redis, keys, job) for keys, job in wanted.items()}
+    for keys, job in jobs.items():
+        _refuse_another(job, wanted[keys])  # somebody else was as quick
+    return jobs
+
+
+def _refuse_another(held: Job, wanted: Job) -> None:
+    if not held.request.same_as(wanted.request):
+        raise WatcherError(
+            "another backfill is under way: wait for it, or end it with `watcher backfill --stop`"
+        )
 
 
 async def _followed(redis: Redis, jobs: dict[Keys, Job]) -> AsyncIterator[Totals]:
@@ -152,7 +188,7 @@ async def _say_who_works(redis: Redis, settings: Settings, console: Console) -> 
             )
 
 
-async def _dry_run(settings: Settings, asked: _Asked, console: Console) -> Totals:
+async def _dry_run(settings: Settings, asked: Asked, console: Console) -> Totals:
     """Read the same as the daemon would, out of the same budget; it begins anew each time."""
     clock, metrics = SystemClock(), Metrics()
     async with (
@@ -160,7 +196,7 @@ async def _dry_run(settings: Settings, asked: _Asked, console: Console) -> Total
         open_api(settings.monite, budget_of(settings, redis, clock), clock, metrics) as client,
     ):
         jobs = {
-            keys: begun(asked.request(scopes), FIRST_WIDTH)
+            keys: begun(asked.request(scopes, 1), FIRST_WIDTH)
             for keys, scopes in (await _scopes(settings, redis, asked.scopes)).items()
         }
 
@@ -203,9 +239,21 @@ async def _scopes(settings: Settings, redis: Redis, named: tuple[str, ...]) -> d
 
 
 async def _stop(settings: Settings) -> None:
+    stopped = False
     async with open_store(settings) as redis:
         for keys in all_keys(settings):
-            job = await Store(redis, keys).backfill()
-            if job is not None and not job.done:
-                await call_off(redis, keys)
-                print(f"called off at {job.share_done:.0%}; {job.progress.published} events were published")
+            try:
+                job = await Store(redis, keys).backfill()
+            except StoreUnavailable:
+                raise
+            except StoreError:
+                told = "called off what could not be read"
+            else:
+                if job is None or job.done:
+                    continue
+                told = f"called off at {job.share_done:.0%}; {job.progress.published} events were published"
+            await call_off(redis, keys)
+            print(told)
+            stopped = True
+    if not stopped:
+        print("no backfill is under way")

@@ -45,7 +45,7 @@ class Totals:
     def counts(self, seconds: float, since: Totals) -> str:
         """Rows, requests, events, and how fast it went in the seconds since an earlier state."""
         rate = (self.rows - since.rows) / seconds if seconds > 0 else 0.0
-        waiting = f", waiting: {self.trouble}" if self.trouble else ""
+        waiting = f", waiting for the API ({self.trouble})" if self.trouble else ""
         return (
             f"{self.rows} rows, {self.requests} requests, {self.published} events, {rate:.0f} rows/s{waiting}"
         )

@@ -15,7 +15,8 @@ def instant(option: str, text: str) -> Micros:
         ConfigurationError: it is no time.
     """
     try:
-        return from_datetime(datetime.fromisoformat(text))
+        # What the API cannot have been asked for; years of less than four digits would not even be times to it.
+        return max(Micros(0), from_datetime(datetime.fromisoformat(text)))
     except ValueError:
         fault = f"{option}: {text!r} is not a time; write it like 2026-11-23T04:00:00Z"
         raise ConfigurationError([fault]) from None

@@ -6,8 +6,11 @@ import hmac
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
+import structlog
 from aiohttp import web
 from pydantic import SecretStr
+
+log = structlog.get_logger()
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,9 +49,14 @@ def unauthorized(reason: str) -> web.HTTPUnauthorized:
 async def errors_as_json(
     request: web.Request, handler: Callable[[web.Request], Awaitable[web.StreamResponse]]
 ) -> web.StreamResponse:
-    """Every refusal as ``{"error": "..."}``, whoever raised it."""
+    """Every refusal as ``{"error": "..."}``, whoever raised it, and every fault of ours in the log."""
     try:
         return await handler(request)
     except web.HTTPError as error:
         kept = {name: error.headers[name] for name in ("allow", "www-authenticate") if name in error.headers}
         return web.json_response({"error": error.text}, status=error.status, headers=kept)
+    except (web.HTTPException, ConnectionError):
+        raise  # no fault of anybody's: a redirect, or a caller that has gone
+    except Exception:
+        log.exception("http.failed", method=request.method, path=request.path)
+        return web.json_response({"error": "a fault of the watcher, which its log tells"}, status=500)

@@ -127,7 +127,7 @@ class HintIntake:
 def _hints_of(body: bytes) -> list[Hint]:
     try:
         given = _decode(body)
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         # msgspec tells where it failed and what it wanted, not what it found.
         raise web.HTTPBadRequest(text=f"the body does not fit: {error}") from None
     hints: dict[Hint, None] = {}
@@ -153,6 +153,8 @@ async def _read(request: web.Request, largest: int) -> bytes:
                 parts += part
                 if len(parts) > largest:
                     break
+    except web.RequestPayloadError:
+        raise web.HTTPBadRequest(text="the body is not encoded as its header says") from None
     except TimeoutError:
         raise web.HTTPRequestTimeout(text=f"the body did not come within {PATIENCE:g} s") from None
     if len(parts) > largest:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Final
 
@@ -18,6 +19,10 @@ LINGERING: Final = 1.0
 """Seconds for which what is left of a refused body is read, so that its sender sees the answer; a stop waits for it."""
 
 log = structlog.get_logger()
+
+_silent: Final = logging.getLogger("watcher.ops.aiohttp")
+"""For what aiohttp says of requests that are none: it would quote them, and anybody may send them."""
+_silent.disabled = True
 
 Readiness = Callable[[], Awaitable[list[str]]]
 Refresh = Callable[[], Awaitable[None]]
@@ -59,7 +64,7 @@ class OpsServer:
                 *self._routes,
             ]
         )
-        self._runner = web.AppRunner(app, access_log=None, lingering_time=LINGERING)
+        self._runner = web.AppRunner(app, access_log=None, logger=_silent, lingering_time=LINGERING)
         await self._runner.setup()
         site = web.TCPSite(self._runner, host, port)
         try:

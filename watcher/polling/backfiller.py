@@ -15,6 +15,7 @@ import msgspec
 import structlog
 
 from watcher.clock import Clock
+from watcher.errors import StoreError, StoreUnavailable
 from watcher.metrics import Metrics
 from watcher.model import SECOND, Micros, Scope, Task, from_seconds
 from watcher.monite.errors import MoniteError, PageTokenRejected, ScopeRejected
@@ -75,18 +76,28 @@ class Backfiller:
     def __init__(self, nonce: str, means: Means) -> None:
         self._nonce = nonce
         self._means = means
+        self._unreadable = False
 
     async def run(self) -> None:
-        """Work until cancelled.
+        """Work until cancelled. A backfill that cannot be read from the store is no reason to stop polling.
 
         Raises:
             LeaseLostError: another holds the lease.
-            StoreError: the store is away or holds what is not the watcher's.
+            StoreUnavailable: the store is away.
         """
         clock = self._means.clock
         while True:
             began = clock.monotonic()
-            pause = await self.run_once()
+            try:
+                pause = await self.run_once()
+                self._unreadable = False
+            except StoreUnavailable:
+                raise
+            except StoreError as error:
+                if not self._unreadable:
+                    log.error("backfill.unreadable", error=str(error))
+                self._unreadable = True
+                pause = RETRY
             await clock.sleep(began + pause - clock.monotonic())
 
     async def run_once(self) -> float:
@@ -98,7 +109,7 @@ class Backfiller:
         try:
             progress = await self._window(job, reader)
         except ConflictError:
-            return 0.0  # called off, or its scope was reset meanwhile: look again
+            return reader.requests / job.request.rate  # called off, or its scope was reset: look again
         if progress.trouble:
             return RETRY
         if Job(job.request, progress).done:

@@ -9,6 +9,7 @@ from typing import Final, Protocol
 import structlog
 
 from watcher.clock import Clock
+from watcher.errors import StoreError, StoreUnavailable
 from watcher.metrics import Metrics
 from watcher.model import SECOND, Hint, HintSource, Micros, Task, TaskId, from_seconds
 from watcher.monite.errors import MoniteError
@@ -108,7 +109,7 @@ class Inspector:
 
         Raises:
             LeaseLostError: another holds the lease.
-            StoreError: the store is away or holds what is not the watcher's.
+            StoreUnavailable: the store is away.
         """
         while self._queue:
             if self._queue.ready(self._clock.monotonic()):
@@ -129,6 +130,12 @@ class Inspector:
                 raise ConflictError
             page = await self._reader.page(TaskQuery(id_in=tuple(asked)), PLAN)
             recorded = await self._record(page.tasks, state, state.start)
+        except StoreUnavailable:
+            raise
+        except StoreError:
+            # What is broken of this scope its poller says, and the others are not stopped by it.
+            self._count([each.source for each in asked.values()], "failed")
+            return
         except (MoniteError, ConflictError) as error:
             again = not isinstance(error, MoniteError) or error.retryable
             told = error.fields if isinstance(error, MoniteError) else {"reason": "conflict"}
@@ -148,9 +155,7 @@ class Inspector:
         self._count(self._queue.postpone(missed, self._clock.monotonic()), "absent")
 
     async def _record(self, tasks: tuple[Task, ...], state: ScopeState, start: Start) -> Recorded:
-        now = self._reader.now()
-        if now is None:
-            raise RuntimeError("the API answered without its time being taken")
+        now = self._reader.time_told()
         rules = Rules(start, self._policy.kinds, round(self._policy.stalled_after * SECOND))
         recorded = await self._recorder.record(tasks, rules, now, state, state)
         self._heard(tasks, recorded, now)

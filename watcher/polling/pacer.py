@@ -19,19 +19,29 @@ IDLE_RATE: Final = 1e-4
 
 
 class Pacer:
-    """Says how many requests a second each scope may spend, out of ``requests_per_second`` for all."""
+    """Says how many requests a second each scope of a shard may spend, out of ``requests_per_second`` for all.
+
+    ``elsewhere`` is what the scopes of other shards weigh, as their pacers say. Were they left out, every shard
+    would plan with the whole budget, and its requests would wait in line, a busy scope's behind all idle ones.
+    """
 
     def __init__(self, requests_per_second: float) -> None:
+        self.elsewhere = 0.0
         self._rate = requests_per_second * LOAD
         self._weights: dict[Scope, float] = {}
         self._total = 0.0
+
+    @property
+    def weight(self) -> float:
+        """What the shard's scopes weigh together."""
+        return self._total
 
     def pace(self, scope: Scope, arrival_rate: float) -> float:
         """Requests a second for a scope in which so many tasks arrive a second; takes note of the scope."""
         weight = sqrt(arrival_rate + IDLE_RATE)
         self._total += weight - self._weights.get(scope, 0.0)
         self._weights[scope] = weight
-        return self._rate * weight / self._total
+        return self._rate * weight / (self._total + self.elsewhere)
 
     def leave(self, scope: Scope) -> None:
         """Take a scope out of the sharing."""

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Final, Protocol
 
 import structlog
 
 from watcher.clock import Clock
+from watcher.errors import StoreError, StoreUnavailable
 from watcher.metrics import Metrics
 from watcher.model import SECOND, Micros, Scope, Task
 from watcher.monite.errors import MoniteError, RateLimited, ScopeRejected, Unavailable
@@ -31,12 +33,16 @@ RETIRED: Final = 300.0
 """Seconds between two looks at a scope that the API refuses."""
 FORGETTING: Final = 60.0
 """Seconds between two rounds of forgetting old records."""
+UNREADABLE: Final = "unreadable"
+"""The trouble of a scope of which the store holds what the watcher did not write."""
 SLICE: Final = 5.0
 """Seconds, in a longer pause, after which something hinted may call for a look: few tasks end sooner."""
 REFRESH: Final = 300.0
 """Seconds between two rounds of discovering scopes."""
 RETRY: Final = 5.0
 """Seconds before discovery is tried again after it failed."""
+SHARING: Final = 2.0
+"""Seconds between two comparisons with what other shards weigh in the sharing of the budget."""
 
 log = structlog.get_logger()
 
@@ -46,6 +52,14 @@ class ScopeSource(Protocol):
 
     async def scopes(self) -> frozenset[Scope]:
         """The scopes to watch. Raises ``MoniteError`` when they cannot be had now."""
+        ...
+
+
+class SharedWeights(Protocol):
+    """What the scopes of all shards weigh."""
+
+    async def exchange(self, weight: float) -> float:
+        """Tell this shard's weight; the sum of the others'. Raises ``StoreUnavailable``."""
         ...
 
 
@@ -110,7 +124,7 @@ class ScopePoller:
 
         Raises:
             LeaseLostError: another holds the lease.
-            StoreError: the store is away or holds what is not the watcher's.
+            StoreUnavailable: the store is away.
         """
         clock = self._tools.clock
         await self._tools.store.register(self._scope)
@@ -122,9 +136,21 @@ class ScopePoller:
                 log.warning("poll.conflict", scope=self._scope.key)
                 await clock.sleep(self._tools.policy.interval * self._tools.jitter())
                 continue
+            except StoreUnavailable:
+                raise
+            except StoreError as error:
+                await self._unreadable(error)
+                continue
             self._account(cycle, clock.monotonic() - began)
             await self._forget()
             await self._rest(began + self._pause(cycle))
+
+    async def _unreadable(self, error: StoreError) -> None:
+        """Leave the scope for a while: what the store holds of it is broken, and the others' need not be."""
+        if self._report.trouble != UNREADABLE:
+            log.error("poll.unreadable", scope=self._scope.key, error=str(error))
+        self._report.trouble = UNREADABLE
+        await self._tools.clock.sleep(PATIENCE)
 
     async def _rest(self, until: float) -> None:
         """Wait for the next cycle, or a little while if by then something hinted is in flight: it may be due."""
@@ -142,6 +168,8 @@ class ScopePoller:
         """Say what the cycle did: one line each, a failure once and its recovery once."""
         self.inspector.settle()
         report = self._report
+        for seconds_late in cycle.late:
+            self._tools.metrics.visibility_lateness.observe(seconds_late)
         report.in_flight, report.lag, report.lower_bound = cycle.in_flight, cycle.lag, cycle.lower_bound
         fields = {
             "scope": self._scope.key,
@@ -185,7 +213,7 @@ class ScopePoller:
         if cycle.complete:
             return cycle.wait
         if self._failed_cycles < 2 or isinstance(cycle.failures[0], Unavailable | RateLimited):
-            return interval
+            return max(interval, cycle.wait)  # its tries keep to its share, whatever came of them
         longest = max(interval, min(PATIENCE, interval * 2.0 ** min(self._failed_cycles - 1, 10)))
         return interval + (longest - interval) * self._tools.jitter()
 
@@ -207,13 +235,24 @@ class _Running:
 
 
 class ShardPoller:
-    """Polls all scopes of a shard; scopes may come and go. ``desk`` hands in the hints of others."""
+    """Polls all scopes of a shard; scopes may come and go.
 
-    def __init__(self, scopes: ScopeSource, board: Board, tools: Tools, desk: HintDesk | None = None) -> None:
+    ``desk`` hands in the hints of others; ``weights`` are those of other shards, where there are any.
+    """
+
+    def __init__(
+        self,
+        scopes: ScopeSource,
+        board: Board,
+        tools: Tools,
+        desk: HintDesk | None = None,
+        weights: SharedWeights | None = None,
+    ) -> None:
         self._scopes = scopes
         self._board = board
         self._tools = tools
         self._desk = desk
+        self._weights = weights
         self._running: dict[Scope, _Running] = {}
         self._taking_hints = False
 
@@ -248,6 +287,16 @@ class ShardPoller:
         )
         group.create_task(Backfiller(nonce, means).run(), name="backfill")
         group.create_task(Reconciler(nonce, means, self._board).run(), name="reconcile")
+        if self._weights is not None:
+            group.create_task(self._share(self._weights), name="share")
+
+    async def _share(self, weights: SharedWeights) -> None:
+        """Keep to the part of the budget that this shard's scopes weigh among all, until cancelled."""
+        pacer = self._tools.pacer
+        while True:
+            with suppress(StoreUnavailable):  # what was known holds; polling says that the store is away
+                pacer.elsewhere = await weights.exchange(pacer.weight)
+            await self._tools.clock.sleep(SHARING)
 
     async def _refresh(self, group: asyncio.TaskGroup, nonce: str) -> float:
         """Start what is new, end what is gone; the seconds until the next look."""

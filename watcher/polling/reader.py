@@ -8,7 +8,7 @@ from typing import Final, Protocol
 from watcher.clock import Clock
 from watcher.metrics import Metrics
 from watcher.model import Micros, Scope
-from watcher.monite.errors import MoniteError, RateLimited
+from watcher.monite.errors import InvalidPage, MoniteError, RateLimited
 from watcher.monite.query import TaskQuery
 from watcher.monite.wire import TaskPage
 
@@ -55,6 +55,17 @@ class Reader:
     def now(self) -> Micros | None:
         """The API's time or a little less; None before its first answer."""
         return self._source.server_clock.now()
+
+    def time_told(self) -> Micros:
+        """The API's time after it has answered.
+
+        Raises:
+            InvalidPage: no answer has told it; without it no window can be cut.
+        """
+        now = self.now()
+        if now is None:
+            raise InvalidPage("the API's answers have no Date: something before it must have taken them off")
+        return now
 
     async def pages(self, query: TaskQuery, plan: str) -> AsyncIterator[TaskPage]:
         """Every page of a listing, in order. Stops on a missing next token and on nothing else.

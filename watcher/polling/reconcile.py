@@ -1,6 +1,6 @@
 """What is read again at random, and what the store should have known of it. Pure.
 
-The check proves the rest of the watcher: whatever it finds is an error of ours.
+The check proves the rest of the watcher: whatever it finds that could have been known is an error of ours.
 """
 
 from __future__ import annotations
@@ -25,6 +25,8 @@ LONGEST: Final = 3600 * SECOND
 SHORTEST: Final = 1 * SECOND
 GRACE: Final = 60 * SECOND
 """How long ago a task must have ended, at least, before the store should know of it."""
+WATCHED: Final = 600 * SECOND
+"""The same for a task that is in flight: where polling has fallen behind, after an outage, it will still be seen."""
 
 
 def pause(scopes: int, chance: float) -> float:
@@ -62,13 +64,18 @@ class Mismatch:
     known: Known | None
 
 
-def mismatch(task: Task, known: Known | None, now: Micros, interval: int) -> Mismatch | None:
+def mismatch(
+    task: Task, known: Known | None, now: Micros, interval: int, *, in_flight: bool
+) -> Mismatch | None:
     """Whether the store should have known better: the task ended long enough ago, and it does not know.
 
-    ``interval`` is that of polling, in microseconds. What changed since the last look is not a mismatch, nor is
+    ``interval`` is that of polling, in microseconds; ``in_flight`` says that the store has the task looked at
+    until it ends. What changed since the last look is not a mismatch, nor is
     an answer older than what is known.
     """
-    if task.status not in TERMINAL or now - task.updated_at <= max(2 * interval, GRACE):
+    if task.status not in TERMINAL or now - task.updated_at <= max(
+        2 * interval, WATCHED if in_flight else GRACE
+    ):
         return None
     if known is None:
         return Mismatch(task, None)
@@ -77,6 +84,14 @@ def mismatch(task: Task, known: Known | None, now: Micros, interval: int) -> Mis
     if task.updated_at == known.updated_at and known.status in TERMINAL:
         return None
     return Mismatch(task, known)
+
+
+def may_be_late(found: Mismatch, state: ScopeState, horizon: int) -> bool:
+    """Whether the row may have appeared since its window was last read: nobody has seen it, and the ladder will.
+
+    ``state`` is that before the row was read. Once the ladder's last level has passed, nothing excuses us.
+    """
+    return found.known is None and found.task.created_at >= state.ladder.get(horizon // SECOND, 0)
 
 
 def _covered(state: ScopeState, low: Micros, high: Micros) -> list[Interval]:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
 import structlog
 
+from watcher.errors import StoreError, StoreUnavailable
 from watcher.model import SECOND, Micros, Scope, Task, to_iso
 from watcher.monite.errors import MoniteError
 from watcher.monite.query import TaskQuery
@@ -27,10 +29,11 @@ log = structlog.get_logger()
 
 @dataclass(frozen=True, slots=True)
 class Checked:
-    """What one check compared, and what it found."""
+    """What one check compared, what it found, and how many rows had come late."""
 
     rows: int = 0
     mismatches: tuple[Mismatch, ...] = ()
+    late: int = 0
 
 
 class Reconciler:
@@ -46,7 +49,7 @@ class Reconciler:
 
         Raises:
             LeaseLostError: another holds the lease.
-            StoreError: the store is away or holds what is not the watcher's.
+            StoreUnavailable: the store is away.
         """
         means = self._means
         while True:
@@ -57,13 +60,28 @@ class Reconciler:
                 if report.completed_at is not None and report.trouble is None
             ]
             if steady:
-                await self.check(steady[int(means.jitter() * len(steady))])
+                await self._check(steady[int(means.jitter() * len(steady))])
+
+    async def _check(self, scope: Scope) -> None:
+        """One check. A record that cannot be read is said, and no reason to stop polling."""
+        try:
+            await self.check(scope)
+        except StoreUnavailable:
+            raise
+        except StoreError as error:
+            log.error("reconcile.unreadable", scope=scope.key, error=str(error))
 
     async def check(self, scope: Scope) -> Checked:
-        """Read a random window of a scope again, compare, and repair what should not have been necessary."""
+        """Read a random window of a scope again, compare, and repair what should not have been necessary.
+
+        Raises:
+            LeaseLostError: another holds the lease.
+            StoreError: the store is away or holds what is not the watcher's.
+        """
         means = self._means
         state = await means.store.load(scope)
-        window = reconcile.pick(state, round(means.policy.horizon * SECOND), means.jitter)
+        horizon = round(means.policy.horizon * SECOND)
+        window = reconcile.pick(state, horizon, means.jitter)
         reader = means.reader(scope)
         if window is None:
             return Checked()
@@ -75,18 +93,23 @@ class Reconciler:
         watched = {task.id: task for task in tasks if not means.publication.excludes(task)}
         known = await means.store.known(scope, {each.id: each.created_at for each in watched.values()})
         now, interval = means.now(), round(means.policy.interval * SECOND)
-        found = [reconcile.mismatch(task, known.get(task.id), now, interval) for task in watched.values()]
-        mismatches = tuple(each for each in found if each is not None)
+        judged = [
+            reconcile.mismatch(task, known.get(task.id), now, interval, in_flight=task.id in state.in_flight)
+            for task in watched.values()
+        ]
+        found = [each for each in judged if each is not None]
+        late = [each for each in found if reconcile.may_be_late(each, state, horizon)]
+        mismatches = tuple(each for each in found if each not in late)
         means.metrics.reconciled_rows.inc(len(watched))
-        if mismatches:
-            await self._repair(scope, mismatches, state, now)
-        return Checked(len(watched), mismatches)
+        self._say(scope, mismatches)
+        for each in late:
+            means.metrics.visibility_lateness.observe((now - each.task.created_at) / SECOND)
+        if found:
+            await self._repair(scope, found, state, now)
+        return Checked(len(watched), mismatches, len(late))
 
-    async def _repair(
-        self, scope: Scope, mismatches: tuple[Mismatch, ...], state: ScopeState, now: Micros
-    ) -> None:
-        means = self._means
-        means.metrics.reconcile_mismatches.inc(len(mismatches))
+    def _say(self, scope: Scope, mismatches: Sequence[Mismatch]) -> None:
+        self._means.metrics.reconcile_mismatches.inc(len(mismatches))
         for each in mismatches:
             log.error(
                 "reconcile.mismatch",
@@ -97,6 +120,9 @@ class Reconciler:
                 created_at=to_iso(each.task.created_at),
                 updated_at=to_iso(each.task.updated_at),
             )
+
+    async def _repair(self, scope: Scope, found: Sequence[Mismatch], state: ScopeState, now: Micros) -> None:
+        means = self._means
         recorder = Recorder(
             scope,
             self._nonce,
@@ -109,7 +135,7 @@ class Reconciler:
             return
         rules = Rules(state.start, means.policy.kinds, round(means.policy.stalled_after * SECOND))
         try:
-            await recorder.record([each.task for each in mismatches], rules, now, state, state)
+            await recorder.record([each.task for each in found], rules, now, state, state)
         except ConflictError:
             log.warning("reconcile.conflict", scope=scope.key)
 

@@ -76,7 +76,8 @@ class Cycle:
     """What one cycle did; ``lag`` is the seconds since the oldest instant not covered.
 
     ``wait`` is the seconds after its beginning at which the next cycle is worth its requests, ``again`` the
-    requests that went into second looks.
+    requests that went into second looks, ``late`` the seconds by which rows came late that had not been there
+    when their window was first read.
     """
 
     plan: str
@@ -87,6 +88,7 @@ class Cycle:
     lag: float
     wait: float
     again: int = 0
+    late: tuple[float, ...] = ()
     failures: tuple[MoniteError, ...] = ()
 
     @property
@@ -181,6 +183,7 @@ class Scanner:
             lag=0.0 if now is None else _lag(tally.state, now),
             wait=pause,
             again=tally.again,
+            late=tuple(tally.late),
             failures=tuple(tally.failures),
         )
 
@@ -209,9 +212,7 @@ class Scanner:
         if state.start is not None and now is not None:
             return now
         page = await self._reader.page(TaskQuery(sort="created_at", order="asc", limit=1), "start")
-        now = self._reader.now()
-        if now is None:
-            raise RuntimeError("the API answered without its time being taken")
+        now = self._reader.time_told()
         if state.start is None:
             earliest = page.tasks[0].created_at if page.tasks else now
             begun = replace(state, start=first_start(self._policy, now, earliest))
@@ -269,10 +270,12 @@ class Scanner:
                 tally.again += self._reader.requests - begun_with
         tally.state = done
         if isinstance(read, Window):
-            self._learn(read, rows, recorded, before, now)
+            tally.late += self._learn(read, rows, recorded, before, now)
 
-    def _learn(self, read: Window, rows: int, recorded: Recorded, before: ScopeState, now: Micros) -> None:
-        """Follow how much arrives and how late, from a window that was read to its end."""
+    def _learn(
+        self, read: Window, rows: int, recorded: Recorded, before: ScopeState, now: Micros
+    ) -> tuple[float, ...]:
+        """Follow how much arrives and how late, from a window that was read to its end; the seconds of the late."""
         late = tuple(
             (now - created_at) / SECOND
             for created_at in recorded.first_seen
@@ -288,6 +291,7 @@ class Scanner:
             self._width = next_width(self._width, read.interval.span, rows)
         if before.adopted:
             self._lateness = self._lateness.read(len(recorded.first_seen) - len(late), late)
+        return late
 
     async def _record(
         self, tasks: tuple[Task, ...], now: Micros, tally: _Tally, before: ScopeState, after: ScopeState
@@ -363,6 +367,7 @@ class _Tally:
     state: ScopeState
     again: int = 0
     recorded: Recorded = field(default_factory=Recorded)
+    late: list[float] = field(default_factory=list)
     seen: set[TaskId] = field(default_factory=set)
     absent: set[TaskId] = field(default_factory=set)
     failures: list[MoniteError] = field(default_factory=list)

@@ -8,6 +8,7 @@ Pure.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Annotated
 
 import msgspec
 
@@ -24,7 +25,7 @@ class Request(msgspec.Struct, frozen=True):
     low: int
     high: int
     scopes: tuple[str, ...]
-    rate: float
+    rate: Annotated[float, msgspec.Meta(gt=0)]
     until_now: bool = False
 
     def same_as(self, other: Request) -> bool:
@@ -95,7 +96,7 @@ def decode(request: object, progress: object) -> Job | None:
     try:
         return Job(msgspec.json.decode(request, type=Request), msgspec.json.decode(progress, type=Progress))
     except msgspec.MsgspecError as error:
-        raise RecordError("not a backfill") from error
+        raise RecordError("not a backfill, which `watcher backfill --stop` removes") from error
 
 
 def begun(request: Request, width: int) -> Job:

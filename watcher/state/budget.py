@@ -30,6 +30,10 @@ Whoever waits asks again at least so often.
 """
 PROMPT: Final = 0.01
 """Seconds within which a request must start once it has asked to; after that it is counted anew."""
+LATE: Final = 0.05
+"""Seconds that a request may be sent after it was counted anew: a window is longer than a second by as much."""
+TRIES: Final = 5
+"""Times that a request which is held up again and again is counted anew, before it is sent nevertheless."""
 LONGEST_PAUSE: Final = 86_400.0
 """Seconds: a pause outlives every process, so a gateway's mistake must not stop them all for a year."""
 MICROS: Final = 1_000_000
@@ -40,7 +44,7 @@ class Start:
     """A request that was counted when it asked at ``asked_at`` (monotonic seconds); ``ask_again`` repeats it."""
 
     asked_at: float
-    ask_again: Callable[[], Awaitable[object]]
+    ask_again: Callable[[], Awaitable[float]]
     clock: Clock
 
     async def confirm(self) -> None:
@@ -49,8 +53,11 @@ class Start:
         Raises:
             StoreUnavailable: the store does not answer; it must not be sent.
         """
-        if self.clock.monotonic() - self.asked_at > PROMPT:
-            await self.ask_again()
+        asked_at, prompt = self.asked_at, PROMPT
+        for _ in range(TRIES):
+            if self.clock.monotonic() - asked_at <= prompt:
+                return
+            asked_at, prompt = await self.ask_again(), LATE
 
 
 class SharedBudget:

@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Iterable
 from typing import Final
 
-from redis.asyncio import ConnectionPool, Redis
+from redis.asyncio import BlockingConnectionPool, Redis
 from redis.asyncio.connection import AbstractConnection
 from redis.asyncio.retry import Retry
 from redis.backoff import FullJitterBackoff
@@ -15,6 +15,8 @@ from redis.exceptions import TimeoutError as RedisTimeoutError
 
 TIMEOUT: Final = 5.0
 """Seconds for one command: well within a lease's patience, so that a slow store costs no lease at once."""
+MOST_CONNECTIONS: Final = 100
+"""Commands under way at once. Thousands of scopes ask together when they start; the others then wait."""
 
 
 def connect(url: str) -> Redis:
@@ -23,8 +25,10 @@ def connect(url: str) -> Redis:
     Nothing is sent yet. A broken connection is tried twice more within a second; after that the caller hears
     of it. Repeating is safe because every script that writes compares before it does.
     """
-    pool = ConnectionPool.from_url(
+    pool = BlockingConnectionPool.from_url(
         url,
+        max_connections=MOST_CONNECTIONS,
+        timeout=None,  # a command ends in time, so a connection becomes free
         protocol=2,
         decode_responses=False,
         socket_timeout=TIMEOUT,

@@ -5,6 +5,7 @@
 | ``{ns}:lease`` | string | the holder's nonce; expires with the lease |
 | ``{ns}:scopes`` | set | keys of the scopes that were ever watched |
 | ``{ns}:scope:<scope>`` | hash | ``start``: first-run rule, ``coverage``: intervals read, ``adopted``, … |
+| ``{ns}:weight`` | string | what its scopes weigh in the sharing of the budget; expires as the lease does |
 | ``{ns}:backfill`` | hash | what a backfill is to read, and how far it has come |
 | ``{ns}:inflight:<scope>`` | sorted set | task id → created_at of what has not ended |
 | ``{ns}:tasks:<scope>:<bucket>`` | hash | task id → record, for the tasks created in one hour |
@@ -66,6 +67,11 @@ class Keys:
     def scopes(self) -> str:
         """Key of the set of scopes."""
         return f"{self.tag}:scopes"
+
+    @property
+    def weight(self) -> str:
+        """Key of what the shard's scopes weigh in the sharing of the budget."""
+        return f"{self.tag}:weight"
 
     @property
     def backfill(self) -> str:

@@ -10,7 +10,18 @@ from hypothesis import strategies as st
 
 from watcher.model import SECOND, Micros, Task, TaskId
 from watcher.polling.backfill import MARGIN, forgotten_soon
-from watcher.polling.reconcile import GRACE, LONGEST, PERIOD, SPACING, mismatch, pause, pick
+from watcher.polling.reconcile import (
+    GRACE,
+    LONGEST,
+    PERIOD,
+    SPACING,
+    WATCHED,
+    Mismatch,
+    may_be_late,
+    mismatch,
+    pause,
+    pick,
+)
 from watcher.state.coverage import Coverage, Interval
 from watcher.state.records import Known, Start
 from watcher.state.scope import ScopeState
@@ -99,16 +110,39 @@ def row(status: str = "success", updated_at: Micros = ENDED) -> Task:
     ],
 )
 def test_what_the_store_should_have_known(task: Task, known: Known | None, ours: bool) -> None:
-    found = mismatch(task, known, NOW, FIVE)
+    found = mismatch(task, known, NOW, FIVE, in_flight=False)
     assert (found is not None) is ours
     if found is not None:
         assert (found.task, found.known) == (task, known)
 
 
+@pytest.mark.parametrize(
+    ("created_at", "known", "late"),
+    [
+        pytest.param(NOW - HORIZON, None, True, id="the ladder's last level comes to it yet"),
+        pytest.param(NOW - HORIZON - 1, None, False, id="no level is left"),
+        pytest.param(NOW - HORIZON, Known("processing", 0, ENDED), False, id="it was seen"),
+    ],
+)
+def test_a_row_that_nobody_saw_may_have_come_late(created_at: int, known: Known | None, late: bool) -> None:
+    state = replace(STATE, ladder={64: MARK, HORIZON // SECOND: Micros(NOW - HORIZON)})
+    found = Mismatch(Task(TaskId("a"), "success", Micros(created_at), ENDED), known)
+    assert may_be_late(found, state, HORIZON) is late
+    assert may_be_late(found, STATE, HORIZON) is (known is None), "it has not come so far at all"
+
+
+def test_what_is_in_flight_is_given_longer() -> None:
+    known = Known("processing", 0, Micros(NOW - HOUR))
+    behind, lost = (row(updated_at=Micros(NOW - WATCHED - extra)) for extra in (0, 1))
+    assert mismatch(behind, known, NOW, FIVE, in_flight=False) is not None
+    assert mismatch(behind, known, NOW, FIVE, in_flight=True) is None
+    assert mismatch(lost, known, NOW, FIVE, in_flight=True) is not None
+
+
 def test_a_long_interval_is_waited_for_twice() -> None:
     task = row(updated_at=Micros(NOW - 600 * SECOND))
-    assert mismatch(task, None, NOW, 300 * SECOND) is None
-    assert mismatch(task, None, NOW, 299 * SECOND) is not None
+    assert mismatch(task, None, NOW, 300 * SECOND, in_flight=False) is None
+    assert mismatch(task, None, NOW, 299 * SECOND, in_flight=False) is not None
 
 
 def test_each_scope_about_once_an_hour_but_all_together_not_often() -> None:
