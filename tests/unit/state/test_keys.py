@@ -39,6 +39,7 @@ def all_keys(keys: Keys, scope: Scope) -> list[str]:
         keys.hinted,
         keys.backfill,
         keys.lifetimes,
+        keys.weight,
     ]
 
 
