@@ -123,6 +123,11 @@ class Endpoint(BaseModel):
     content_type: Literal["application/json", "application/cloudevents+json"] = Field(
         "application/json", description="of the body, which is the same either way"
     )
+    max_bytes: int = Field(
+        1_048_576,
+        ge=4096,
+        description="bytes of a body at most; of a larger one recognized_data is left out, and truncated is true",
+    )
     network: Literal["any", "public"] = Field(
         "any", description="public refuses addresses in private networks when it connects"
     )

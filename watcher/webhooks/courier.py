@@ -11,7 +11,7 @@ import msgspec
 import structlog
 
 from watcher.clock import Clock
-from watcher.events.envelope import EventFormatError, from_fields, to_body
+from watcher.events.envelope import EventFormatError, from_fields, thin, to_body
 from watcher.metrics import Metrics
 from watcher.model import Event
 from watcher.settings import Endpoint
@@ -106,9 +106,12 @@ class Courier:
         try:
             event = from_fields(claim.fields)
             time = _seconds(event.time)
+            body = to_body(event)
+            if len(body) > self._endpoint.max_bytes:
+                body = to_body(thin(event))
         except EventFormatError:
             return Ready(claim, event, Reason.EVENT_MALFORMED)
-        body, timestamp = to_body(event), int(self._clock.time())
+        timestamp = int(self._clock.time())
         headers = headers_of(self._keys, event.id, timestamp, body)
         return Ready(claim, event, None, time, body, timestamp, headers)
 

@@ -91,6 +91,18 @@ async def test_what_is_sent_is_the_event_signed_with_every_secret() -> None:
         assert signature == "v1," + base64.b64encode(expected).decode()
 
 
+@pytest.mark.parametrize(("size", "truncated"), [(2000, False), (6000, True)])
+async def test_what_is_too_large_goes_out_without_what_makes_it_so(size: int, truncated: bool) -> None:
+    stage = Stage(Attempt(Reason.SUCCESS, status=204), to=endpoint(max_bytes=4096))
+    large = event(recognized_data=b'{"text":"%s"}' % (b"x" * size))
+    await stage.deliver(claim(what=fields(large)))
+    [(body, _)] = stage.sender.sent
+    data = json.loads(body)["data"]
+    assert ("recognized_data" in data, data.get("truncated", False)) == (not truncated, truncated)
+    assert data["task_id"] == large.subject
+    assert json.loads(body)["id"] == large.id
+
+
 async def test_a_success_is_delivered_and_its_delay_counts_from_the_event() -> None:
     stage = Stage(Attempt(Reason.SUCCESS, status=200))
     settlement = await stage.deliver(claim())
