@@ -359,7 +359,8 @@ async def test_a_dead_letter_holds_the_event_and_the_reason(stage: Stage, accept
     assert done == Settled(2, 0)
     letter, other = await stage.dead()
     assert {
-        name: letter.pop(name) for name in ("entry_id", "reason", "attempts", "status", "answer", "failed_at")
+        name: letter.pop(name)
+        for name in ("entry_id", "reason", "attempts", "status", "answer", "failed_at", "history")
     } == {
         "entry_id": first.entry_id,
         "reason": "http_4xx",
@@ -367,6 +368,7 @@ async def test_a_dead_letter_holds_the_event_and_the_reason(stage: Stage, accept
         "status": "404",
         "answer": "no such hook",
         "failed_at": "2027-01-15T08:00:00.000000Z",
+        "history": "[]",
     }
     assert {name.encode(): value.encode() for name, value in letter.items()} == fields(event(1))
     assert (other["reason"], other["status"]) == ("dns", "")
@@ -470,7 +472,7 @@ async def test_a_server_out_of_memory_still_lets_deliveries_go(stage: Stage, acc
         ["ID", *SETTLE_WORDS[1:], "retry", "ID", "token", 5, "{}"],
         ["ID", *SETTLE_WORDS[1:], "retry", "ID", 5, "soon", "{}"],
         ["ID", *SETTLE_WORDS[1:], "release", "ID", 5, "soon"],
-        ["ID", *SETTLE_WORDS[1:], "dead", "ID", 5, "dns", 1, "", ""],
+        ["ID", *SETTLE_WORDS[1:], "dead", "ID", 5, "dns", 1, "", "", "now"],
     ],
 )
 async def test_settle_refuses_wrong_arguments_before_it_writes(

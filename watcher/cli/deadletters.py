@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import dataclasses
-import json
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Annotated
 
+import msgspec
 import typer
 from redis.asyncio import Redis
 
@@ -45,7 +44,8 @@ def list_(
     since: Since = None,
     until: Until = None,
     as_json: Annotated[
-        bool, typer.Option("--json", help="One as JSON a line, with the endpoint's last answer.")
+        bool,
+        typer.Option("--json", help="One as JSON a line, with its last attempts and the endpoint's answers."),
     ] = False,
 ) -> None:
     """Show dead letters, the oldest first."""
@@ -53,7 +53,7 @@ def list_(
 
     def show(letter: Letter) -> None:
         if as_json:
-            print(json.dumps(dataclasses.asdict(letter)))
+            print(msgspec.json.encode(letter).decode())
             return
         status = f" {letter.status}" if letter.status else ""
         out.print(

@@ -27,7 +27,16 @@ from watcher.webhooks.outcome import (
     decide,
     effect_of,
 )
-from watcher.webhooks.queue import Claim, Died, GiveBack, Record, Retried, Settlement
+from watcher.webhooks.queue import (
+    REMEMBERED,
+    Claim,
+    Died,
+    GiveBack,
+    Past,
+    Record,
+    Retried,
+    Settlement,
+)
 from watcher.webhooks.sender import Sender
 from watcher.webhooks.signing import headers_of, signing_key
 
@@ -183,6 +192,17 @@ def _seconds(time: str) -> float:
 def _record(attempted: Attempted, made: int) -> Record:
     last = int(attempted.ended * 1000)
     earlier, attempt = attempted.ready.claim.record, attempted.attempt
-    first = last if earlier is None or not earlier.count else earlier.first
-    replayed = earlier is not None and earlier.replayed
-    return Record(made, first, last, attempt.status, attempt.reason, replayed)
+    history = () if earlier is None else earlier.history
+    if attempt.reason not in NEVER_SENT:
+        answer = attempt.answer.decode(errors="replace")
+        duration = round(attempt.seconds * 1000)
+        history = (*history, Past(last, duration, attempt.status, attempt.reason, answer))
+    return Record(
+        count=made,
+        first=last if earlier is None or not earlier.count else earlier.first,
+        last=last,
+        status=attempt.status,
+        reason=attempt.reason,
+        replayed=earlier is not None and earlier.replayed,
+        history=history[-REMEMBERED:],
+    )

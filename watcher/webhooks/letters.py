@@ -12,7 +12,7 @@ from redis.asyncio import Redis
 from watcher.state.keys import Keys
 from watcher.state.lua import script
 from watcher.state.store import store_errors
-from watcher.webhooks.queue import REPLAYED
+from watcher.webhooks.queue import REPLAYED, Past
 
 BATCH: Final = 200
 """Dead letters in one step."""
@@ -22,7 +22,8 @@ BATCH: Final = 200
 class Letter:
     """One of them. ``id`` is its own, whose time is that of its death; the rest may be empty.
 
-    ``answer`` is the beginning of the endpoint's last answer; it may hold personal data.
+    ``answer`` is the beginning of the endpoint's last answer; it may hold personal data. ``history`` are the last
+    attempts, the newest last.
     """
 
     endpoint: str
@@ -35,6 +36,7 @@ class Letter:
     status: str
     failed_at: str
     answer: str
+    history: tuple[Past, ...] = ()
 
     @property
     def died_at(self) -> int:
@@ -130,4 +132,12 @@ def _letter(endpoint: str, letter_id: str, fields: dict[bytes, bytes]) -> Letter
         status=text(b"status"),
         failed_at=text(b"failed_at"),
         answer=text(b"answer"),
+        history=_history(fields.get(b"history", b"")),
     )
+
+
+def _history(record: bytes) -> tuple[Past, ...]:
+    try:
+        return msgspec.json.decode(record, type=tuple[Past, ...])
+    except msgspec.MsgspecError:
+        return ()

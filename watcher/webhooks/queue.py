@@ -25,10 +25,28 @@ PAUSED_GONE: Final = "http_410"
 """Why an endpoint is paused that answered 410: the others are ``failing``, for too long, and ``by hand``."""
 
 
+class Past(msgspec.Struct, frozen=True):
+    """An attempt that failed: when it ended (unix milliseconds), how long it took, and what it gave.
+
+    ``answer`` is the beginning of the endpoint's answer; it may hold personal data.
+    """
+
+    at: int
+    milliseconds: int
+    status: int | None
+    reason: Reason
+    answer: str = ""
+
+
+REMEMBERED: Final = 3
+"""Attempts of a delivery that are remembered one by one."""
+
+
 class Record(msgspec.Struct, frozen=True):
     """What the failed attempts at a delivery gave so far. Moments are in unix milliseconds.
 
-    ``status`` and ``reason`` are the last attempt's. ``replayed``: somebody asked for it to be delivered again.
+    ``status`` and ``reason`` are the last attempt's, ``history`` holds the last few, the newest last.
+    ``replayed``: somebody asked for it to be delivered again.
     """
 
     count: int
@@ -37,6 +55,7 @@ class Record(msgspec.Struct, frozen=True):
     status: int | None
     reason: Reason | None
     replayed: bool = False
+    history: tuple[Past, ...] = ()
 
 
 REPLAYED: Final = Record(count=0, first=0, last=0, status=None, reason=None, replayed=True)
@@ -205,6 +224,7 @@ def _words(claim: Claim, result: Retried | Died | GiveBack) -> Iterator[Any]:
             yield from ("dead", claim.entry_id, claim.ends, record.reason or "", record.count)
             status = "" if record.status is None else record.status
             yield from (status, answer, to_iso(from_seconds(record.last / 1000)))
+            yield msgspec.json.encode(record.history)
         case GiveBack():
             yield from ("release", claim.entry_id, claim.ends, claim.due)
         case _:

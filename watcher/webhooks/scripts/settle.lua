@@ -15,13 +15,13 @@
 --      10 milliseconds of failing after which it is paused
 --      then for each other outcome one of
 --      'retry', id, token, due time (ms), attempts so far
---      'dead', id, token, reason, number of attempts, last status or '', last answer, failed at
+--      'dead', id, token, reason, number of attempts, last status or '', last answer, failed at, last attempts
 --      'release', id, token, due time (ms) to put back
 -- Returns how many were settled, how many stale, milliseconds for which the breaker opened or 0, why it paused or ''
 
 local due, claimed, waiting, attempts = KEYS[1], KEYS[2], KEYS[3], KEYS[4]
 local dead, events, lane, kept = KEYS[5], KEYS[6], KEYS[7], KEYS[8]
-local sizes = { retry = 5, dead = 8, release = 4 }
+local sizes = { retry = 5, dead = 9, release = 4 }
 local FIRST = 11
 
 local delivered, pause = ARGV[1], ARGV[5]
@@ -77,11 +77,12 @@ local function put_back(id, at)
   redis.call('ZADD', due, at, id)
 end
 
-local named = { entry_id = true, reason = true, attempts = true, status = true, answer = true, failed_at = true }
+local named = { entry_id = true, reason = true, attempts = true, status = true, answer = true, failed_at = true,
+  history = true }
 
-local function bury(id, reason, count, status, answer, failed_at)
+local function bury(id, reason, count, status, answer, failed_at, history)
   local letter = { 'entry_id', id, 'reason', reason, 'attempts', count, 'status', status, 'answer', answer,
-    'failed_at', failed_at }
+    'failed_at', failed_at, 'history', history }
   local entry = redis.call('XRANGE', events, id, id)[1]
   local saved = redis.call('HGET', kept, id)
   local fields = entry and entry[2] or (saved and cmsgpack.unpack(saved)) or {}
@@ -109,7 +110,7 @@ while at <= #ARGV do
       put_back(id, ARGV[at + 3])
       redis.call('HSET', attempts, id, ARGV[at + 4])
     elseif verdict == 'dead' then
-      bury(id, unpack(ARGV, at + 3, at + 7))
+      bury(id, unpack(ARGV, at + 3, at + 8))
       remove(id)
     else
       put_back(id, ARGV[at + 3])
