@@ -83,6 +83,8 @@ class App:
         self._clock: Clock = SystemClock()
         self._metrics = Metrics()
         self._supervisor = Supervisor(self._clock)
+        self._parts: list[_Shard] = []
+        self._observer: Observer | None = None
         self._hint_spacing = Spacing(settings.monite.requests_per_second * SHARE, self._clock)
 
     async def run(self, stop: asyncio.Event) -> None:
@@ -102,8 +104,8 @@ class App:
             client = await stack.enter_async_context(
                 open_api(self._settings.monite, budget, self._clock, self._metrics)
             )
-            parts = [self._shard(each, redis, client) for each in keys]
-            await self._serve(stack, redis, parts, budget)
+            parts = self._parts = [self._shard(each, redis, client) for each in keys]
+            self._observer = await self._serve(stack, redis, parts, budget)
             for shard in parts:
                 self._keep(stack, f"webhooks-{shard.keys.shard}", shard.webhooks.run)
                 stack.push_async_callback(shard.webhooks.stop, GRACE)
@@ -111,6 +113,22 @@ class App:
                 lead = partial(self._lead, shard, redis)
                 self._keep(stack, f"shard-{shard.keys.shard}", partial(shard.leadership.run, lead))
             await stop.wait()
+
+    async def reload(self, settings: Settings) -> None:
+        """Go on with the endpoints of other settings; nothing else of them takes effect before a restart.
+
+        Raises:
+            ConfigurationError: an endpoint's certificate file cannot be used; all is as it was.
+        """
+        before, self._settings = self._settings, settings
+        for shard in self._parts:
+            await shard.webhooks.reload(settings.webhooks, GRACE)
+        names = [endpoint.name for endpoint in settings.webhooks]
+        if self._observer is not None:
+            self._observer.endpoints = names
+        log.info("endpoints.reloaded", endpoints=names)
+        if settings.model_copy(update={"webhooks": before.webhooks}) != before:
+            log.warning("settings.need_restart", why="more than the endpoints has changed")
 
     async def _open_store(self, stack: AsyncExitStack, keys: list[Keys]) -> Redis:
         wanted = self._settings.redis
@@ -130,7 +148,7 @@ class App:
 
     async def _serve(
         self, stack: AsyncExitStack, redis: Redis, shards: list[_Shard], budget: SharedBudget
-    ) -> None:
+    ) -> Observer:
         observer = Observer(
             redis,
             [Observed(shard.keys, shard.leadership, shard.board) for shard in shards],
@@ -152,6 +170,7 @@ class App:
         server = OpsServer(self._metrics.registry, observer.not_ready, observer.refresh, intake.routes)
         await server.start(http.host, http.port)
         stack.push_async_callback(server.stop)
+        return observer
 
     def _shard(self, keys: Keys, redis: Redis, client: MoniteClient) -> _Shard:
         settings = self._settings

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+import signal
 from pathlib import Path
 from secrets import token_bytes
 
@@ -12,7 +13,7 @@ from standardwebhooks import Webhook
 
 from watcher.sandbox import Sandbox
 
-from .harness import eventually, listening, new_secret, running, settings_for, until_ready, webhook
+from .harness import eventually, listening, new_secret, running, said, settings_for, until_ready, webhook
 from .test_commands import command
 
 
@@ -121,3 +122,47 @@ async def test_dead_letters_are_listed_retried_and_dropped(directory: Path, sand
             assert (code, out) == (0, "1 dropped\n")
             _, out, _ = await command(settings, "deadletters", "list", str(one["id"]), str(other["id"]))
             assert out == "there are none\n"
+
+
+async def test_endpoints_are_read_again_on_sighup_and_nothing_is_dropped(
+    directory: Path, sandbox: Sandbox
+) -> None:
+    secret, config = new_secret(), directory / "watcher.toml"
+
+    def write(*places: tuple[str, str]) -> None:
+        config.write_text(
+            "".join(
+                f'[[webhooks]]\nname = "{name}"\nurl = "{url}"\nsecrets = ["{secret}"]\n'
+                for name, url in places
+            )
+        )
+
+    async with listening() as one, listening() as two:
+        write(("one", one.url))
+        settings = settings_for(sandbox.base_url, directory / "data", WATCHER_CONFIG=str(config))
+        async with running(settings, directory) as daemon:
+            await until_ready(daemon)
+
+            async def more(ids: list[str], than: int) -> None:
+                async def look() -> bool | None:
+                    return True if len(ids) > than else None
+
+                await eventually(look, "nothing was delivered")
+
+            async def told(event: str) -> dict[str, object]:
+                async def look() -> dict[str, object] | None:
+                    return next(iter(said(daemon, event)), None)
+
+                return await eventually(look, f"{event} was not said")
+
+            await more(one.ids, 3)
+            write(("one", one.url), ("two", two.url))
+            daemon.signal(signal.SIGHUP)
+            await told("endpoints.reloaded")
+            await more(two.ids, 3)
+            config.write_text("[[webhooks]]\nname = 5\n")
+            daemon.signal(signal.SIGHUP)
+            assert "WEBHOOKS" in str((await told("settings.refused"))["fault"])
+            await more(two.ids, len(two.ids) + 3)
+            assert len(set(one.ids)) == len(one.ids)
+            assert set(two.ids) <= set(one.ids) | set(two.ids[-20:]), "each got what the other got since"

@@ -14,7 +14,7 @@ from watcher.alerts.notifier import check_urls
 from watcher.app import App
 from watcher.cli.common import event_loop
 from watcher.errors import ConfigurationError
-from watcher.settings import load_settings
+from watcher.settings import Settings, load_settings
 
 FORCED: Final = 1
 """Exit code after a second signal: what was under way was not finished."""
@@ -23,12 +23,19 @@ log = structlog.get_logger()
 
 
 def run() -> None:
-    """Run the daemon: poll, diff, publish, deliver, alert, serve health. SIGTERM stops it cleanly."""
+    """Run the daemon: poll, diff, publish, deliver, alert, serve health.
+
+    SIGTERM stops it cleanly; SIGHUP reads the endpoints' settings again.
+    """
     settings = load_settings(need_api=True)
     if faults := check_urls([url.get_secret_value() for url in settings.alerts.urls]):
         raise ConfigurationError(faults)
-    logs.configure(settings.log.level, settings.log.format, secrets=settings.secret_values())
+    _log_as(settings)
     event_loop(_serve(App(settings)))
+
+
+def _log_as(settings: Settings) -> None:
+    logs.configure(settings.log.level, settings.log.format, secrets=settings.secret_values())
 
 
 async def _serve(app: App) -> None:
@@ -45,6 +52,25 @@ async def _serve(app: App) -> None:
     loop = asyncio.get_running_loop()
     for each in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(each, on_signal, each.name)
+    reloads: set[asyncio.Task[None]] = set()
+
+    def on_hangup() -> None:
+        task = loop.create_task(_reload(app), name="reload")
+        reloads.add(task)
+        task.add_done_callback(reloads.discard)
+
+    loop.add_signal_handler(signal.SIGHUP, on_hangup)
     log.info("daemon.starting", version=__version__, pid=os.getpid())
     await app.run(stop)
     log.info("daemon.stopped")
+
+
+async def _reload(app: App) -> None:
+    """Take over the endpoints as they are set now; where they cannot be, all stays as it was."""
+    try:
+        settings = load_settings(need_api=True)
+        _log_as(settings)  # before a new secret is used
+        await app.reload(settings)
+    except ConfigurationError as error:
+        for fault in error.faults:
+            log.error("settings.refused", fault=fault)

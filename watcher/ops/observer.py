@@ -35,7 +35,7 @@ class Observed:
 
 
 class Observer:
-    """Answers the operators' questions."""
+    """Answers the operators' questions. ``endpoints`` are the names of those that are configured."""
 
     def __init__(
         self,
@@ -51,7 +51,7 @@ class Observer:
     ) -> None:
         self._redis = redis
         self._shards = shards
-        self._endpoints = endpoints
+        self.endpoints = endpoints
         self._budget = budget
         self._supervisor = supervisor
         self._metrics = metrics
@@ -99,7 +99,7 @@ class Observer:
                 remaining = await self._budget.remaining()
                 with store_errors():
                     stats = await all_stats(
-                        self._redis, [shard.keys for shard in self._shards], self._endpoints
+                        self._redis, [shard.keys for shard in self._shards], self.endpoints
                     )
         except (StoreUnavailable, TimeoutError):
             return

@@ -57,7 +57,9 @@ class Webhooks:
         self._group = EventGroup(redis, keys, consumer)
         self._take_over_after = take_over_after
         self._outage = Outage(clock)
+        self._make_sender = sender
         self._senders = [sender(endpoint, clock) for endpoint in endpoints]
+        self._next: tuple[Sequence[Endpoint], list[Sender]] | None = None
         self._lanes: list[Lane] = []
         self._dispatcher: Dispatcher | None = None
         self._running: asyncio.Task[None] | None = None
@@ -65,6 +67,13 @@ class Webhooks:
 
     async def run(self) -> None:
         """Deliver until ``stop``, or until cancelled; either way claims are given back. May be run again."""
+        while True:
+            await self._run_to_its_end()
+            if self._next is None:
+                return
+            (self._endpoints, self._senders), self._next = self._next, None
+
+    async def _run_to_its_end(self) -> None:
         self._running = asyncio.create_task(self._run(), name="webhooks")
         try:
             await self._running
@@ -72,9 +81,24 @@ class Webhooks:
             this = asyncio.current_task()
             if this is not None and this.cancelling():
                 raise
-            # Else it was `stop` that ended it.
+            # Else it was `stop` or `reload` that ended it.
         finally:
             self._running = self._dispatching = None
+
+    async def reload(self, endpoints: Sequence[Endpoint], grace_seconds: float) -> None:
+        """Go on with other endpoints. What is under way may end within the grace, the rest is begun anew.
+
+        What waits for an endpoint that is left out is kept.
+
+        Raises:
+            ConfigurationError: an endpoint's certificate file cannot be used; all is as it was.
+        """
+        senders = [self._make_sender(endpoint, self._clock) for endpoint in endpoints]
+        self._next = endpoints, senders
+        if self._running is None:
+            (self._endpoints, self._senders), self._next = self._next, None
+        else:
+            await self._end(grace_seconds)
 
     async def stop(self, grace_seconds: float) -> None:
         """Claim no more, and let the attempts under way end within the grace; the rest is given back.
@@ -82,6 +106,10 @@ class Webhooks:
         When it returns, ``run`` has ended. If the store is away, it takes some seconds more than the grace.
         It does nothing while ``run`` is not running.
         """
+        self._next = None
+        await self._end(grace_seconds)
+
+    async def _end(self, grace_seconds: float) -> None:
         running = self._running
         if running is None:
             return
