@@ -14,6 +14,7 @@ from cloudevents.core.formats.json import JSONFormat
 from pydantic import SecretStr
 from redis.asyncio import Redis
 from standardwebhooks.webhooks import Webhook
+from structlog.testing import capture_logs
 
 from tests.fakes import settle
 from tests.unit.webhooks.builders import KEYS, NOW, OTHER_SECRET, SECRET, endpoint, event, fields, publish
@@ -541,3 +542,14 @@ async def test_an_endpoint_that_comes_later_begins_where_the_stream_is(world: Wo
         await receiver.received(1)
         await world.settled()
     assert json.loads(receiver.requests[0].body)["id"] == event(2).id
+
+
+@pytest.mark.parametrize(
+    ("url", "told"), [("http://hooks.example.com/x", ["one"]), ("https://hooks.example.com/x", [])]
+)
+async def test_plain_http_to_the_outside_is_warned_of(world: World, url: str, told: list[str]) -> None:
+    with capture_logs() as logs:
+        async with world.running(endpoint(url=url)):
+            await publish(world.redis, event(3, "processing"))
+            await world.settled()
+    assert [line["endpoint"] for line in logs if line["event"] == "endpoint.not_encrypted"] == told

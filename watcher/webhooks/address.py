@@ -37,6 +37,9 @@ _NOT_PUBLIC: Final = tuple(
 )
 """What ``ipaddress`` calls global, or did in some version, though it leads back into a network or nowhere."""
 
+_INSIDE: Final = frozenset({"localhost", "local", "internal", "lan", "test", "invalid", "alt", "svc"})
+"""Top domains that lead to nobody else."""
+
 _NAT64: Final = (IPv6Network("64:ff9b::/96"), IPv6Network("64:ff9b:1::/48"))
 _IPV4_COMPATIBLE: Final = IPv6Network("::/96")
 
@@ -55,6 +58,19 @@ def is_allowed(address: str, network: Network) -> bool:
     if any(form in refused for form in _forms(ip) for refused in _NEVER):
         return False
     return network == "any" or _is_public(ip)
+
+
+def leads_outside(host: str) -> bool:
+    """Whether a URL's host is, or by its name may be, a public address: one that others stand before.
+
+    Names without a dot, and those under domains that are reserved for private use (RFC 6761, 6762, 8375, 9476 and
+    ``.internal``), are taken for the inside's; nothing is resolved.
+    """
+    try:
+        return _is_public(ip_address(host))
+    except ValueError:
+        *_, last = labels = host.lower().rstrip(".").split(".")
+        return len(labels) > 1 and last not in _INSIDE and labels[-2:] != ["home", "arpa"]
 
 
 def _forms(ip: IPv4Address | IPv6Address) -> Iterator[IPv4Address | IPv6Address]:

@@ -7,11 +7,13 @@ from collections.abc import Callable, Sequence
 
 import structlog
 from redis.asyncio import Redis
+from yarl import URL
 
 from watcher.clock import Clock
 from watcher.metrics import Metrics
 from watcher.settings import Endpoint
 from watcher.state.keys import Keys
+from watcher.webhooks.address import leads_outside
 from watcher.webhooks.courier import Courier
 from watcher.webhooks.dispatcher import TAKE_OVER_AFTER, Dispatcher
 from watcher.webhooks.group import EventGroup
@@ -125,6 +127,10 @@ class Webhooks:
         await asyncio.wait({running})
 
     async def _run(self) -> None:
+        for endpoint in self._endpoints:
+            url = URL(endpoint.url)
+            if url.scheme == "http" and leads_outside(url.host or ""):
+                _log.warning("endpoint.not_encrypted", endpoint=endpoint.name, mend="give an https URL")
         self._lanes = [
             self._lane(endpoint, sender)
             for endpoint, sender in zip(self._endpoints, self._senders, strict=True)

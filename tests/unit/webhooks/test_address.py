@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from watcher.webhooks.address import is_allowed
+from watcher.webhooks.address import is_allowed, leads_outside
 
 ALWAYS_REFUSED = [
     "169.254.169.254",  # metadata of AWS, Azure, Google Cloud and most others
@@ -123,3 +123,25 @@ def test_what_is_public_is_allowed_anywhere(address: IPv4Address | IPv6Address) 
     if is_allowed(str(address), "public"):
         assert is_allowed(str(address), "any")
         assert address.is_global
+
+
+@pytest.mark.parametrize(
+    ("host", "outside"),
+    [
+        ("example.com", True),
+        ("hooks.example.com.", True),
+        ("93.184.216.34", True),
+        ("2606:4700::1111", True),
+        ("localhost", False),
+        ("app.localhost", False),
+        ("shop", False),
+        ("shop.default.svc.cluster.local", False),
+        ("shop.corp.internal", False),
+        ("nas.home.arpa", False),
+        ("127.0.0.1", False),
+        ("10.1.2.3", False),
+        ("::1", False),
+    ],
+)
+def test_hosts_that_lead_outside(host: str, outside: bool) -> None:
+    assert leads_outside(host) is outside
