@@ -135,6 +135,36 @@ class TestHold:
         assert await stage.claim(now=NOW + 59.999) == []
 
 
+class TestRate:
+    async def test_replicas_share_one_bucket(self, stage: Stage) -> None:
+        queues = [DeliveryQueue(stage.redis, KEYS, "one", rate=20.0) for _ in range(3)]
+        claimed: list[tuple[float, int]] = []
+        for step in range(40):
+            now = NOW + step * 0.05
+            found = [await queue.claim(now=now, seconds=300, most=5) for queue in queues]
+            claimed.append((now, sum(len(one.claims) for one in found)))
+        assert sum(count for _, count in claimed) == 20
+        for first, (begin, _) in enumerate(claimed):
+            for last, (end, _) in enumerate(claimed[first:], start=first):
+                through = sum(count for _, count in claimed[first : last + 1])
+                assert through <= 20 * (end - begin) + 2 + 1e-3, (
+                    "the rate, and a burst of a tenth of a second"
+                )
+
+    @pytest.mark.parametrize("rate", [0.5, 3.0, 20.0])
+    async def test_waiting_as_long_as_it_says_yields_one(self, stage: Stage, rate: float) -> None:
+        queue, now, got = DeliveryQueue(stage.redis, KEYS, "one", rate=rate), NOW, 0
+        for _ in range(60):
+            found = await queue.claim(now=now, seconds=1000, most=5)
+            got += len(found.claims)
+            if got == 20:
+                break
+            assert found.next_due is not None
+            now = max(now, found.next_due)
+        assert got == 20
+        assert now - NOW == pytest.approx((20 - max(1.0, rate / 10)) / rate, abs=0.1)
+
+
 class TestByHand:
     async def test_a_paused_lane_gives_nothing_and_keeps_everything(self, stage: Stage) -> None:
         await control.pause(stage.redis, KEYS, "one", NOW)

@@ -10,7 +10,7 @@ from watcher.clock import Clock
 from watcher.webhooks.courier import Attempted, Courier, Ready
 from watcher.webhooks.outage import Outage
 from watcher.webhooks.outcome import Reason
-from watcher.webhooks.pace import Ahead, TokenBucket
+from watcher.webhooks.pace import Ahead
 from watcher.webhooks.queue import Claims, DeliveryQueue, GiveBack, Settlement
 from watcher.webhooks.settler import Settler
 
@@ -22,7 +22,10 @@ _SHORTEST_SECONDS: Final = 0.001
 
 
 class Lane:
-    """Delivers to one endpoint, ``concurrency`` at once, at most ``rate`` a second (None: not limited)."""
+    """Delivers to one endpoint, ``concurrency`` at once.
+
+    ``limited``: the queue gives only so many a second, so nothing is claimed before it can be sent at once.
+    """
 
     def __init__(
         self,
@@ -31,7 +34,7 @@ class Lane:
         courier: Courier,
         *,
         concurrency: int,
-        rate: float | None,
+        limited: bool,
         clock: Clock,
         outage: Outage,
         jitter: Callable[[], float],
@@ -43,7 +46,7 @@ class Lane:
         self._clock = clock
         self._outage = outage
         self._settler = Settler(name, queue, outage, courier.conclude, clock, jitter, self._halt)
-        self._bucket = None if rate is None else TokenBucket(rate)
+        self._limited = limited
         self._ahead = Ahead(clock.monotonic())
         self._ready: asyncio.Queue[Ready | None] = asyncio.Queue()
         self._low = 0
@@ -59,7 +62,10 @@ class Lane:
 
     def stop(self) -> None:
         """Claim no more, give back what has not been begun, and let ``run`` end when the rest is done."""
+        if self._stopping:
+            return  # what is ready by now may be the workers' ends
         self._stopping = True
+        self._give_back_ready()
         self._news.set()
         self._room.set()
 
@@ -89,24 +95,23 @@ class Lane:
             most = self._wanted()
             if most < 1:
                 self._room.clear()
-                await self._wait(self._room, None if self._bucket is None else self._bucket.wait())
+                await self._room.wait()
                 continue
             # Before the look, so that news that come meanwhile are not missed.
             self._news.clear()
             found = await self._claim(most)
             if len(found.claims) < most:
                 until = _IDLE_SECONDS if found.next_due is None else found.next_due - self._clock.time()
-                await self._wait(self._news, min(max(until, _SHORTEST_SECONDS), _IDLE_SECONDS))
+                await self._wait_for_news(min(max(until, _SHORTEST_SECONDS), _IDLE_SECONDS))
         self._give_back_ready()
         for _ in range(self._concurrency):
             self._ready.put_nowait(None)
 
     def _wanted(self) -> int:
         """How many to claim now. Few at a time only while few are wanted at all."""
-        now = self._clock.monotonic()
-        if self._bucket is not None:
-            return min(self._idle - self._ready.qsize(), self._bucket.available(now))
-        target = max(self._idle, self._ahead.size(now))
+        if self._limited:
+            return self._idle - self._ready.qsize()
+        target = max(self._idle, self._ahead.size(self._clock.monotonic()))
         self._low = target // 2
         return target - self._ready.qsize() if self._ready.qsize() <= self._low else 0
 
@@ -118,25 +123,22 @@ class Lane:
         found = await self._outage.through(f"claim {self._name}", step)
         for claim in found.claims:
             self._ready.put_nowait(self._courier.prepare(claim))
-        if self._halted:
+        if self._halted or self._stopping:
             self._give_back_ready()  # claimed before it was known
-        if self._bucket is not None:
-            self._bucket.take(len(found.claims))
         return found
 
-    async def _wait(self, event: asyncio.Event, seconds: float | None) -> None:
-        """Wait for the event, or so many seconds."""
+    async def _wait_for_news(self, seconds: float) -> None:
+        """Wait for news, so many seconds at most."""
 
-        async def ring(seconds: float) -> None:
+        async def ring() -> None:
             await self._clock.sleep(seconds)
-            event.set()
+            self._news.set()
 
-        timer = None if seconds is None else asyncio.create_task(ring(seconds), name=f"timer {self._name}")
+        timer = asyncio.create_task(ring(), name=f"timer {self._name}")
         try:
-            await event.wait()
+            await self._news.wait()
         finally:
-            if timer is not None:
-                timer.cancel()
+            timer.cancel()
 
     async def _deliver(self) -> None:
         """Deliver one claim after the other."""

@@ -2,49 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Final
-
-_BURST_SECONDS: Final = 0.1
-"""So much of a second's allowance may be spent at once; else a high rate would need a wake-up for each."""
 
 _AHEAD_SECONDS: Final = 0.1
 """A lane holds claims for so long ahead: few, large steps at the store, and yet hardly any claim gets old."""
 _MEASURE_SECONDS: Final = 0.02
 _MOST: Final = 256
-
-
-@dataclass(slots=True)
-class TokenBucket:
-    """Lets ``rate`` things through per second, and a tenth of that (at least one) at once."""
-
-    rate: float
-    _tokens: float = field(init=False)
-    _seen: float | None = None
-
-    def __post_init__(self) -> None:
-        self._tokens = self.capacity
-
-    @property
-    def capacity(self) -> float:
-        """Most tokens that gather while nothing is sent."""
-        return max(1.0, self.rate * _BURST_SECONDS)
-
-    def available(self, now: float) -> int:
-        """Whole tokens that are there."""
-        elapsed = 0.0 if self._seen is None else max(0.0, now - self._seen)
-        self._seen = now
-        self._tokens = min(self.capacity, self._tokens + elapsed * self.rate)
-        # A hair's breadth below a whole token is rounding, and waiting for it would be waiting for nothing.
-        return int(self._tokens + 1e-6)
-
-    def take(self, count: int) -> None:
-        """Spend tokens that ``available`` has shown."""
-        self._tokens -= count
-
-    def wait(self) -> float:
-        """Seconds from the last look until there is a whole token."""
-        return max(0.0, (1.0 - self._tokens) / self.rate)
 
 
 @dataclass(slots=True)

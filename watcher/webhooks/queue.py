@@ -21,6 +21,9 @@ from watcher.webhooks.outcome import NO_EFFECT, Delivered, Effect, Reason
 
 _PACKAGE: Final = "watcher.webhooks"
 
+_BURST_SECONDS: Final = 0.1
+"""So much of a second's allowance may be spent at once; else a high rate would need a wake-up for each."""
+
 PAUSED_GONE: Final = "http_410"
 """Why an endpoint is paused that answered 410: the others are ``failing``, for too long, and ``by hand``."""
 
@@ -141,14 +144,25 @@ class Breaker(msgspec.Struct, frozen=True):
     patience: float = 5 * 86_400.0
 
 
-class DeliveryQueue:
-    """One endpoint's deliveries of one shard."""
+DEFAULT_BREAKER: Final = Breaker()
 
-    def __init__(self, redis: Redis, keys: Keys, endpoint: str, breaker: Breaker = Breaker()) -> None:  # noqa: B008 - frozen
+
+class DeliveryQueue:
+    """One endpoint's deliveries of one shard, of which ``rate`` are claimed a second (None: all at once)."""
+
+    def __init__(
+        self,
+        redis: Redis,
+        keys: Keys,
+        endpoint: str,
+        breaker: Breaker = DEFAULT_BREAKER,
+        rate: float | None = None,
+    ) -> None:
         due, claimed, attempts = keys.due(endpoint), keys.claimed(endpoint), keys.attempts(endpoint)
         waiting, dead = keys.waiting(endpoint), keys.dead(endpoint)
         lane, kept = keys.lane(endpoint), keys.kept(endpoint)
         self._breaker = breaker
+        self._rate = rate or 0.0
         self._claim = redis.register_script(script(_PACKAGE, "claim"))
         self._claim_keys = [due, claimed, attempts, keys.events, lane, kept]
         self._settle = redis.register_script(script(_PACKAGE, "settle"))
@@ -161,7 +175,8 @@ class DeliveryQueue:
             redis.RedisError: the store is in trouble. What was claimed all the same comes back by itself.
         """
         ends = int((now + seconds) * 1000)
-        arguments = [int(now * 1000), ends, most, self._breaker.threshold]
+        burst = max(1.0, self._rate * _BURST_SECONDS)
+        arguments = [int(now * 1000), ends, most, self._breaker.threshold, self._rate, burst]
         next_due, *rows = await self._claim(keys=self._claim_keys, args=arguments)
         return Claims(
             [

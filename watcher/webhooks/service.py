@@ -156,10 +156,10 @@ class Webhooks:
     def _lane(self, endpoint: Endpoint, sender: Sender) -> Lane:
         return Lane(
             endpoint.name,
-            DeliveryQueue(self._redis, self._keys, endpoint.name),
+            DeliveryQueue(self._redis, self._keys, endpoint.name, rate=endpoint.rate),
             Courier(endpoint, sender, clock=self._clock, jitter=self._jitter, metrics=self._metrics),
             concurrency=endpoint.concurrency,
-            rate=endpoint.rate,
+            limited=endpoint.rate is not None,
             clock=self._clock,
             outage=self._outage,
             jitter=self._jitter,
