@@ -16,7 +16,7 @@ from tests.unit.polling.api import Api, Asked, in_turn, life, unavailable
 from tests.unit.polling.daemon import DEFAULT, KEYS, SOURCE, Daemon, EndingClock, policy, run_until
 from tests.unit.state.heard_clock import HeardClock
 from watcher.metrics import Metrics
-from watcher.model import EntityId, Scope, TaskId, from_seconds
+from watcher.model import EntityId, Scope, TaskId, Weight, from_seconds
 from watcher.monite.errors import MoniteError, Rejected, ScopeRejected, Unauthorized
 from watcher.polling.board import Board
 from watcher.polling.pacer import Pacer
@@ -465,16 +465,17 @@ class TestShard:
     async def test_it_plans_with_its_part_of_the_budget_alone(self, held: Redis) -> None:
         own, other = (Keys(KEYS.namespace, number, 2) for number in range(2))
         await held.set(own.lease, "n")
-        await held.set(other.weight, 0.5)
+        await Weights(held, other).exchange(Weight(0.5, 7))
         shard = Shard(held, "a", keys=own)
         async with shard.running():
             await shard.polled("a")
-            assert shard.pacer.elsewhere == 0.5
+            await shard.clock.wait_out(SHARING)
+            assert shard.pacer.elsewhere == Weight(0.5, 7)
             await held.delete(other.weight)
             for _ in range(2):
                 await shard.clock.wait_out(SHARING)
-            assert shard.pacer.elsewhere == 0
-            assert float(await held.get(own.weight) or 0) == pytest.approx(shard.pacer.weight)
+            assert shard.pacer.elsewhere == Weight()
+            assert await Weights(held, other).exchange(Weight()) == shard.pacer.weight
 
     async def test_a_lost_lease_ends_all_of_them(self, held: Redis) -> None:
         shard = Shard(held, "a", "b")
