@@ -34,6 +34,7 @@ def all_keys(keys: Keys, scope: Scope) -> list[str]:
         keys.dead("crm"),
         keys.hinted,
         keys.backfill,
+        keys.weight,
         keys.lifetimes,
     ]
 
