@@ -27,7 +27,7 @@ bench: $(STAMP)
 
 # Ten thousand random worlds on a simulated clock; takes an hour or two.
 soak: $(STAMP)
-	$(BIN)/pytest -n auto --hypothesis-profile soak tests/integration/test_polling_world.py $(ARGS)
+	$(BIN)/pytest -n auto --hypothesis-profile soak --timeout 0 tests/integration/test_polling_world.py $(ARGS)
 
 clean:
 	rm -rf $(VENV)

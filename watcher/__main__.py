@@ -8,6 +8,7 @@ from typing import Annotated, Final
 import typer
 
 from watcher import __version__, logs
+from watcher.cli import deadletters, endpoints
 from watcher.cli.backfill import backfill
 from watcher.cli.check import check
 from watcher.cli.demo import demo
@@ -30,6 +31,8 @@ app = typer.Typer(
 )
 for command in (run, demo, sandbox, check, status, tail, backfill, reset):
     app.command()(command)
+app.add_typer(endpoints.app, name="endpoints")
+app.add_typer(deadletters.app, name="deadletters")
 
 
 def _say_version(asked: bool) -> None:

@@ -21,10 +21,10 @@ MASK: Final = "***"
 _SHORTEST_SECRET: Final = 4
 """Masking anything shorter would make the log unreadable, which hides no less."""
 
-_LAST_RESORT: Final = r"(?i:(?P<word>bearer\s+|whsec_))[\w.~+/=-]{16,}"
+_LAST_RESORT: Final = r"(?i:(?P<word>bearer\s+|whsec_|whsk_))[\w.~+/=-]{16,}"
 """What looks like a secret though nobody named it: bearer tokens (RFC 6750) and signing secrets."""
 
-_SUSPECT: Final = ("bearer", "whsec_")
+_SUSPECT: Final = ("bearer", "whsec_", "whsk_")
 """What a line must hold, in lower case, for the last resort to apply."""
 
 _TALKATIVE: Final = ("httpx", "httpcore", "aiohttp.access", "apprise")

@@ -50,6 +50,11 @@ class Metrics:
             "delivery_oldest_undelivered_seconds", "Age of the oldest delivery waiting", "endpoint"
         )
         self.dead_letters = gauge("dead_letters", "Deliveries given up and kept", "endpoint")
+        self.endpoint_paused = gauge(
+            "endpoint_paused",
+            "1 while nothing is sent: it answered 410, failed for days, or by hand",
+            "endpoint",
+        )
         self.lease_held = gauge("lease_held", "1 while this process holds the shard's lease", "shard")
         self.upstream_errors = counter("upstream_errors_total", "Failed requests to the API", "reason")
         self.rate_budget_remaining = gauge(

@@ -15,7 +15,7 @@ from typing import Final
 
 from rich.console import Console
 
-from tests.benchmarks import decoding, deliveries, idle, memory, pages
+from tests.benchmarks import decoding, deliveries, idle, latency, memory, pages
 from tests.benchmarks.machine import Cores
 from tests.benchmarks.report import Report, show
 from watcher.cli.common import event_loop
@@ -43,6 +43,11 @@ BENCHMARKS: Final[Mapping[str, Benchmark]] = {
         "deliveries a second and their CPU, against bare loops and a load tool",
         partial(deliveries.run, deliveries.FULL),
         partial(deliveries.run, deliveries.QUICK),
+    ),
+    "latency": Benchmark(
+        "delay from the stream to an endpoint's 2xx, alone and beside endpoints that hang",
+        partial(latency.run, latency.FULL),
+        partial(latency.run, latency.QUICK),
     ),
     "decoding": Benchmark(
         "pages decoded a second, by decoder",

@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable
 
 import pytest
 
-from tests.benchmarks import decoding, deliveries, idle, memory, pages
+from tests.benchmarks import decoding, deliveries, idle, latency, memory, pages
 from tests.benchmarks.__main__ import BENCHMARKS, main
 from tests.benchmarks.loadtool import LoadTool, Post, installed_tools
 from tests.benchmarks.machine import Cores
@@ -34,6 +34,13 @@ async def test_pages() -> None:
     for row in report.rows:
         assert len(_numbers(row)) == len(report.columns) - 1
         assert min(_numbers(row)) > 0
+
+
+async def test_latency() -> None:
+    report = await latency.run(latency.Size(seconds=0.3, rounds=1), ANYWHERE)
+    assert len(report.rows) == len(report.targets) == 3
+    for row in report.rows:
+        assert 0 < _numbers(row)[0] <= _numbers(row)[1] <= _numbers(row)[2]
 
 
 async def test_pages_notices_a_side_that_does_not_write(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -12,8 +12,9 @@ from redis.exceptions import ResponseError
 
 from tests.unit.webhooks.builders import KEYS, NOW, endpoint, event, fields, publish
 from watcher.events.envelope import from_fields
+from watcher.events.group import GroupLost
 from watcher.state.lua import script
-from watcher.webhooks.group import GROUP, Accepted, EventGroup, GroupLost
+from watcher.webhooks.group import GROUP, Accepted, EventGroup
 from watcher.webhooks.outcome import Delivered, Reason
 from watcher.webhooks.queue import Claim, DeliveryQueue, Died, GiveBack, Record, Retried, Settled, Settlement
 from watcher.webhooks.routing import Routed
@@ -21,6 +22,8 @@ from watcher.webhooks.stats import LaneStats, all_stats, lane_stats, needed_from
 
 ENDPOINTS = (endpoint("one"), endpoint("two"))
 BOTH = (0, 1)
+LANE_KEYS = [KEYS.due("one"), KEYS.claimed("one"), KEYS.waiting("one")]
+SETTLE_WORDS = ["", 5, 0, 0, "", 10, 2000, 60000, 1, 5000]
 RECORD = Record(1, 5, 6, 500, Reason.HTTP_5XX)
 
 
@@ -52,6 +55,14 @@ class Stage:
 
     async def claim(self, now: float = NOW, seconds: float = 30.0, most: int = 100) -> list[Claim]:
         return (await self.queue.claim(now=now, seconds=seconds, most=most)).claims
+
+    async def settle(self, settlements: Sequence[Settlement], now: float = NOW) -> Settled:
+        return await self.queue.settle(settlements, now=now)
+
+    async def claimed(self) -> dict[str, float]:
+        """Until when claims last, in unix seconds."""
+        found: Any = await self.redis.zrange(KEYS.claimed("one"), 0, -1, withscores=True)
+        return {entry_id.decode(): score / 1000 for entry_id, score in found}
 
     async def dead(self) -> list[dict[str, str]]:
         found: Any = await self.redis.xrange(KEYS.dead("one"))
@@ -126,11 +137,14 @@ async def test_consumers_long_gone_are_forgotten_unless_something_is_pending(red
         [entry_id] = await one.read(count=1)
         if name == "idle":
             await one.accept(entry_id)
-    join = redis.register_script(script("watcher.webhooks", "join"))
-    assert await join(keys=[KEYS.events, KEYS.cursor(GROUP)], args=[GROUP, -1]) == [b"there", b""]
+    join = redis.register_script(script("watcher.events", "join"))
+    assert await join(keys=[KEYS.events, KEYS.cursor(GROUP)], args=[GROUP, "oldest", -1]) == [b"there", b""]
     consumers: Any = await redis.xinfo_consumers(KEYS.events, GROUP)
     assert [one["name"] for one in consumers] == [b"busy"]
-    assert await join(keys=[KEYS.events, KEYS.cursor(GROUP)], args=[GROUP, 86_400_000]) == [b"there", b""]
+    assert await join(keys=[KEYS.events, KEYS.cursor(GROUP)], args=[GROUP, "oldest", 86_400_000]) == [
+        b"there",
+        b"",
+    ]
     assert len(await redis.xinfo_consumers(KEYS.events, GROUP)) == 1
 
 
@@ -167,7 +181,7 @@ async def test_an_entry_is_accepted_once_whoever_reads_it(stage: Stage) -> None:
     assert [one for one, _ in await other.group.take_over(idle_ms=0, count=10)] == [entry_id]
     assert await other.accept(entry_id) == Accepted(1, 2)
     [claim] = await other.claim()
-    await other.queue.settle([Settlement(claim, Delivered())])
+    await other.settle([Settlement(claim, Delivered())])
     # The first reader stood still all the while, and goes on now.
     assert await stage.accept(entry_id) == Accepted(0, 0)
     assert await stage.waiting() == []
@@ -175,7 +189,7 @@ async def test_an_entry_is_accepted_once_whoever_reads_it(stage: Stage) -> None:
 
 async def test_accepting_what_waits_already_leaves_its_due_time(stage: Stage, accepted: list[str]) -> None:
     [first, *_] = await stage.claim(now=NOW, most=1)
-    await stage.queue.settle([Settlement(first, Retried(NOW + 300, RECORD))])
+    await stage.settle([Settlement(first, Retried(NOW + 300, RECORD))])
     await stage.redis.xgroup_setid(KEYS.events, GROUP, "0")
     await stage.read()
     assert (await stage.accept(*accepted)).entries == 3
@@ -203,7 +217,7 @@ async def test_the_first_delay_of_a_schedule_is_kept(redis: Redis, stage: Stage)
     await publish(redis, event(1))
     [entry_id] = await stage.read()
     accept = redis.register_script(script("watcher.webhooks", "accept"))
-    keys = [KEYS.events, KEYS.cursor(GROUP), KEYS.endpoints, KEYS.due("one"), KEYS.waiting("one")]
+    keys = [KEYS.events, KEYS.cursor(GROUP), KEYS.endpoints, *LANE_KEYS]
     moment = int(entry_id.split("-")[0])
     assert await accept(keys=keys, args=[GROUP, moment, f"{entry_id}:,1", "one", 5000]) == [1, 1]
     assert (await stage.due())[entry_id] == pytest.approx(moment + 5000, abs=1)
@@ -261,7 +275,7 @@ async def test_accept_refuses_wrong_arguments_before_it_writes(
     await stage.read()
     words = [word.replace("ID", entry_id) if isinstance(word, str) else word for word in arguments]
     accept = stage.redis.register_script(script("watcher.webhooks", "accept"))
-    keys = [KEYS.events, KEYS.cursor(GROUP), KEYS.endpoints, KEYS.due("one"), KEYS.waiting("one")]
+    keys = [KEYS.events, KEYS.cursor(GROUP), KEYS.endpoints, *LANE_KEYS]
     with pytest.raises(ResponseError, match="accept: "):
         await accept(keys=keys, args=words)
     assert [one for one, _ in await stage.group.pending(count=10)] == [entry_id]
@@ -315,9 +329,9 @@ async def test_an_event_that_is_gone_is_claimed_without_fields(stage: Stage, acc
 
 async def test_what_is_delivered_is_forgotten_even_after_the_claim(stage: Stage, accepted: list[str]) -> None:
     old = await stage.claim(now=NOW)
-    await stage.queue.settle([Settlement(old[0], Retried(NOW, RECORD))])
+    await stage.settle([Settlement(old[0], Retried(NOW, RECORD))])
     await stage.claim(now=NOW + 60)
-    assert await stage.queue.settle([Settlement(claim, Delivered()) for claim in old]) == Settled(3, 0)
+    assert await stage.settle([Settlement(claim, Delivered()) for claim in old]) == Settled(3, 0)
     assert await stage.waiting() == []
     assert await stage.due() == {}
     assert await stage.redis.exists(KEYS.attempts("one")) == 0
@@ -327,7 +341,7 @@ async def test_what_is_delivered_is_forgotten_even_after_the_claim(stage: Stage,
 async def test_a_retry_is_due_at_its_time_with_its_record(stage: Stage, accepted: list[str]) -> None:
     [first, *_] = await stage.claim()
     assert first.record is None
-    assert await stage.queue.settle([Settlement(first, Retried(NOW + 2.5, RECORD))]) == Settled(1, 0)
+    assert await stage.settle([Settlement(first, Retried(NOW + 2.5, RECORD))]) == Settled(1, 0)
     assert await stage.claim(now=NOW + 2.499) == []
     [again] = await stage.claim(now=NOW + 2.5)
     assert again.entry_id == first.entry_id
@@ -336,7 +350,7 @@ async def test_a_retry_is_due_at_its_time_with_its_record(stage: Stage, accepted
 
 async def test_a_dead_letter_holds_the_event_and_the_reason(stage: Stage, accepted: list[str]) -> None:
     [first, second, _] = await stage.claim()
-    done = await stage.queue.settle(
+    done = await stage.settle(
         [
             Settlement(first, Died(Record(10, 5, int(NOW * 1000), 404, Reason.HTTP_4XX), b"no such hook")),
             Settlement(second, Died(Record(3, 5, int(NOW * 1000), None, Reason.DNS), b"")),
@@ -345,7 +359,8 @@ async def test_a_dead_letter_holds_the_event_and_the_reason(stage: Stage, accept
     assert done == Settled(2, 0)
     letter, other = await stage.dead()
     assert {
-        name: letter.pop(name) for name in ("entry_id", "reason", "attempts", "status", "answer", "failed_at")
+        name: letter.pop(name)
+        for name in ("entry_id", "reason", "attempts", "status", "answer", "failed_at", "history")
     } == {
         "entry_id": first.entry_id,
         "reason": "http_4xx",
@@ -353,17 +368,18 @@ async def test_a_dead_letter_holds_the_event_and_the_reason(stage: Stage, accept
         "status": "404",
         "answer": "no such hook",
         "failed_at": "2027-01-15T08:00:00.000000Z",
+        "history": "[]",
     }
     assert {name.encode(): value.encode() for name, value in letter.items()} == fields(event(1))
     assert (other["reason"], other["status"]) == ("dns", "")
     assert await stage.waiting() == [accepted[2]]
-    assert set(await stage.due()) == {accepted[2]}
+    assert set(await stage.claimed()) == {accepted[2]}
 
 
 async def test_the_dead_letter_of_a_gone_event_still_names_it(stage: Stage, accepted: list[str]) -> None:
     await stage.redis.xdel(KEYS.events, accepted[0])
     [gone, *_] = await stage.claim(most=1)
-    await stage.queue.settle([Settlement(gone, Died(Record(0, 5, 5, None, Reason.EVENT_GONE), b""))])
+    await stage.settle([Settlement(gone, Died(Record(0, 5, 5, None, Reason.EVENT_GONE), b""))])
     [letter] = await stage.dead()
     assert letter["entry_id"] == accepted[0]
     assert letter["reason"] == "event_gone"
@@ -378,11 +394,12 @@ async def test_what_comes_after_the_claims_end_is_stale(
 ) -> None:
     old = await stage.claim(now=NOW)
     [new, *_] = await stage.claim(now=NOW + 30)
-    assert await stage.queue.settle([Settlement(claim, late) for claim in old]) == Settled(0, 3)
-    assert set((await stage.due()).values()) == {new.ends}
+    assert await stage.settle([Settlement(claim, late) for claim in old]) == Settled(0, 3)
+    assert set((await stage.claimed()).values()) == {new.ends / 1000}
+    assert await stage.due() == {}
     assert await stage.dead() == []
     assert await stage.redis.exists(KEYS.attempts("one")) == 0
-    assert await stage.queue.settle([Settlement(new, late)]) == Settled(1, 0)
+    assert await stage.settle([Settlement(new, late)]) == Settled(1, 0)
 
 
 async def test_settling_twice_changes_nothing(stage: Stage, accepted: list[str]) -> None:
@@ -392,9 +409,9 @@ async def test_settling_twice_changes_nothing(stage: Stage, accepted: list[str])
         Settlement(two, Retried(NOW + 5, RECORD)),
         Settlement(three, Died(RECORD, b"")),
     ]
-    assert await stage.queue.settle(settlements) == Settled(3, 0)
+    assert await stage.settle(settlements) == Settled(3, 0)
     after = await stage.due(), await stage.waiting(), await stage.dead()
-    assert await stage.queue.settle(settlements) == Settled(1, 2)
+    assert await stage.settle(settlements) == Settled(1, 2)
     assert (await stage.due(), await stage.waiting(), await stage.dead()) == after
 
 
@@ -402,7 +419,7 @@ async def test_what_is_given_back_is_due_as_it_was(stage: Stage, accepted: list[
     before = await stage.due()
     claims = await stage.claim()
     assert await stage.due() != before
-    await stage.queue.settle([Settlement(claim, GiveBack()) for claim in reversed(claims)])
+    await stage.settle([Settlement(claim, GiveBack()) for claim in reversed(claims)])
     assert await stage.due() == before
     assert [claim.entry_id for claim in await stage.claim()] == accepted
 
@@ -412,7 +429,7 @@ async def test_a_delivery_settled_after_everything_was_flushed_does_no_harm(
 ) -> None:
     one, two, three = await stage.claim()
     await stage.redis.flushall()
-    done = await stage.queue.settle(
+    done = await stage.settle(
         [
             Settlement(one, Delivered()),
             Settlement(two, Retried(NOW, RECORD)),
@@ -426,7 +443,7 @@ async def test_a_delivery_settled_after_everything_was_flushed_does_no_harm(
 async def test_scripts_come_back_after_the_server_forgot_them(stage: Stage, accepted: list[str]) -> None:
     claims = await stage.claim()
     await stage.redis.script_flush()
-    assert await stage.queue.settle([Settlement(claim, Delivered()) for claim in claims]) == Settled(3, 0)
+    assert await stage.settle([Settlement(claim, Delivered()) for claim in claims]) == Settled(3, 0)
 
 
 async def test_a_server_out_of_memory_still_lets_deliveries_go(stage: Stage, accepted: list[str]) -> None:
@@ -437,7 +454,7 @@ async def test_a_server_out_of_memory_still_lets_deliveries_go(stage: Stage, acc
         claims = await stage.claim()
         results: list[Retried | Died | Delivered] = [Retried(NOW, RECORD), Died(RECORD, b""), Delivered()]
         for claim, result in zip(claims, results, strict=True):
-            assert await stage.queue.settle([Settlement(claim, result)]) == Settled(1, 0)
+            assert await stage.settle([Settlement(claim, result)]) == Settled(1, 0)
     finally:
         await stage.redis.config_set("maxmemory", "0")
 
@@ -446,14 +463,16 @@ async def test_a_server_out_of_memory_still_lets_deliveries_go(stage: Stage, acc
     "arguments",
     [
         [],
-        ["nonsense"],
-        ["ID", "vanished", "ID"],
-        ["ID", "retry", "ID", 5],
-        ["ID", "retry", "x", 5, 5, "{}"],
-        ["ID", "retry", "ID", "token", 5, "{}"],
-        ["ID", "retry", "ID", 5, "soon", "{}"],
-        ["ID", "release", "ID", 5, "soon"],
-        ["ID", "dead", "ID", 5, "dns", 1, "", ""],
+        ["ID"],
+        ["nonsense", *SETTLE_WORDS[1:]],
+        *[["ID", *SETTLE_WORDS[1:at], "x", *SETTLE_WORDS[at + 1 :]] for at in (1, 2, 3, 5, 6, 7, 8, 9)],
+        ["ID", *SETTLE_WORDS[1:], "vanished", "ID"],
+        ["ID", *SETTLE_WORDS[1:], "retry", "ID", 5],
+        ["ID", *SETTLE_WORDS[1:], "retry", "x", 5, 5, "{}"],
+        ["ID", *SETTLE_WORDS[1:], "retry", "ID", "token", 5, "{}"],
+        ["ID", *SETTLE_WORDS[1:], "retry", "ID", 5, "soon", "{}"],
+        ["ID", *SETTLE_WORDS[1:], "release", "ID", 5, "soon"],
+        ["ID", *SETTLE_WORDS[1:], "dead", "ID", 5, "dns", 1, "", "", "now"],
     ],
 )
 async def test_settle_refuses_wrong_arguments_before_it_writes(
@@ -461,20 +480,26 @@ async def test_settle_refuses_wrong_arguments_before_it_writes(
 ) -> None:
     words = [accepted[0] if word == "ID" else word for word in arguments]
     settle = stage.redis.register_script(script("watcher.webhooks", "settle"))
-    keys = [KEYS.due("one"), KEYS.waiting("one"), KEYS.attempts("one"), KEYS.dead("one"), KEYS.events]
+    more = [KEYS.attempts("one"), KEYS.dead("one"), KEYS.events, KEYS.lane("one"), KEYS.kept("one")]
+    keys = [*LANE_KEYS, *more]
     with pytest.raises(ResponseError, match="settle: "):
         await settle(keys=keys, args=words)
     assert await stage.waiting() == accepted
     assert list(await stage.due()) == accepted
 
 
-@pytest.mark.parametrize("arguments", [[], [5], [5, 6], [5, 5, 1], [5, 6, 0], ["now", 6, 1]])
+@pytest.mark.parametrize(
+    "arguments", [[], [5], [5, 6], [5, 6, 1], [5, 5, 1, 10], [5, 6, 0, 10], [5, 6, 1, 0], ["now", 6, 1, 10]]
+)
 async def test_claim_refuses_wrong_arguments(
     stage: Stage, accepted: list[str], arguments: Sequence[Any]
 ) -> None:
     claim = stage.redis.register_script(script("watcher.webhooks", "claim"))
     with pytest.raises(ResponseError, match="claim: "):
-        await claim(keys=[KEYS.due("one"), KEYS.attempts("one"), KEYS.events], args=arguments)
+        await claim(
+            keys=[*LANE_KEYS[:2], KEYS.attempts("one"), KEYS.events, KEYS.lane("one"), KEYS.kept("one")],
+            args=arguments,
+        )
 
 
 # --- figures ------------------------------------------------------------------------------------------------
@@ -483,7 +508,7 @@ async def test_claim_refuses_wrong_arguments(
 async def test_figures_of_a_lane(stage: Stage, accepted: list[str]) -> None:
     assert await lane_stats(stage.redis, KEYS, "nobody") == LaneStats(0, 0.0, 0)
     [first, *_] = await stage.claim()
-    await stage.queue.settle([Settlement(first, Died(RECORD, b""))])
+    await stage.settle([Settlement(first, Died(RECORD, b""))])
     server: Any = await stage.redis.time()
     figures = await lane_stats(stage.redis, KEYS, "one")
     assert (figures.depth, figures.dead_letters) == (2, 1)
@@ -517,7 +542,7 @@ async def test_what_is_needed_is_the_oldest_waiting_or_what_was_not_accepted(
     for name in ("one", "two"):
         queue = DeliveryQueue(stage.redis, KEYS, name)
         found = await queue.claim(now=NOW, seconds=30, most=10)
-        await queue.settle([Settlement(claim, Delivered()) for claim in found.claims])
+        await queue.settle([Settlement(claim, Delivered()) for claim in found.claims], now=NOW)
     ms, sequence = _order(accepted[-1])
     assert await needed_from(stage.redis, KEYS) == f"{ms}-{sequence + 1}"
     [unread] = await publish(stage.redis, event(9))
@@ -530,7 +555,7 @@ async def test_trimming_what_is_not_needed_loses_no_delivery(stage: Stage, accep
     for name in ("one", "two"):
         queue = DeliveryQueue(stage.redis, KEYS, name)
         found = await queue.claim(now=NOW, seconds=30, most=1)
-        await queue.settle([Settlement(claim, Delivered()) for claim in found.claims])
+        await queue.settle([Settlement(claim, Delivered()) for claim in found.claims], now=NOW)
     needed = await needed_from(stage.redis, KEYS)
     await stage.redis.xtrim(KEYS.events, minid=needed or "", approximate=False)
     assert all(claim.fields for claim in await stage.claim())

@@ -7,7 +7,6 @@ import math
 import random
 from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
 from typing import Annotated, Final
 
 import typer
@@ -17,10 +16,11 @@ from rich.console import Console
 from watcher.app import budget_of, policy_of, publication_of
 from watcher.cli.backfill_view import Totals, shown
 from watcher.cli.common import all_keys, event_loop, open_store
+from watcher.cli.times import instant
 from watcher.clock import SystemClock
 from watcher.errors import ConfigurationError, StoreError, StoreUnavailable, WatcherError
 from watcher.metrics import Metrics
-from watcher.model import Micros, Scope, from_datetime, from_seconds
+from watcher.model import Micros, Scope, from_seconds
 from watcher.monite.opened import open_api
 from watcher.ops.status import read_status
 from watcher.polling.backfiller import Means, rehearse
@@ -115,24 +115,14 @@ def read_words(
     """
     if since is None:
         raise ConfigurationError(["--from: say where to begin, such as 2026-11-23T04:00:00Z"])
-    low = _instant("--from", since)
-    high = min(now, _instant("--to", until)) if until else now
+    low = instant("--from", since)
+    high = min(now, instant("--to", until)) if until else now
     if low >= high:
         raise ConfigurationError([f"--from: {since} is not before {until if high < now else 'now'}"])
     pace = budget * SHARE if rate is None else rate
     if not math.isfinite(pace):
         raise ConfigurationError([f"--rate: {pace} is not a number of requests a second, such as 2"])
     return Asked(low, high, high == now, scopes, pace)
-
-
-def _instant(option: str, text: str) -> Micros:
-    try:
-        instant = from_datetime(datetime.fromisoformat(text))
-        # What the API cannot have been asked for; years of less than four digits would not even be times to it.
-        return max(Micros(0), instant)
-    except ValueError:
-        fault = f"{option}: {text!r} is not a time; write it like 2026-11-23T04:00:00Z"
-        raise ConfigurationError([fault]) from None
 
 
 async def _run(settings: Settings, asked: Asked, console: Console) -> Totals:

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import signal
+import sys
 from collections.abc import AsyncIterator, Coroutine
 from contextlib import asynccontextmanager
-from typing import TypeVar
+from typing import Final, TypeVar
 
 import uvloop
 from redis.asyncio import Redis
+from rich.console import Console
+from rich.table import Table
 
 from watcher.errors import StoreError, StoreUnavailable
 from watcher.settings import Settings
@@ -19,11 +23,51 @@ from watcher.state.store import store_errors
 
 T = TypeVar("T")
 
+WIDE: Final = 240
+"""Columns where there is no terminal."""
+
 
 def event_loop(main: Coroutine[object, object, T]) -> T:
-    """Run a coroutine on uvloop, which makes the same sockets 1.3 to 1.8 times as fast as asyncio's loop."""
+    """Run a coroutine on uvloop, which makes the same sockets 1.3 to 1.8 times as fast as asyncio's loop.
+
+    Raises:
+        KeyboardInterrupt: Ctrl+C ended it, wherever it was; what it had opened has been closed.
+    """
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        return runner.run(main)
+        return runner.run(_interruptible(main))
+
+
+async def _interruptible(main: Coroutine[object, object, T]) -> T:
+    """End with Ctrl+C through the loop: a signal handler of Python's may find the loop asleep, and wake nobody."""
+    this = asyncio.current_task()
+    interrupted = False
+
+    def interrupt() -> None:
+        nonlocal interrupted
+        interrupted = True
+        if this is not None:
+            this.cancel()
+
+    asyncio.get_running_loop().add_signal_handler(signal.SIGINT, interrupt)
+    try:
+        return await main
+    except asyncio.CancelledError:
+        if interrupted:
+            raise KeyboardInterrupt from None
+        raise
+
+
+def table(*columns: str) -> Table:
+    """A table without lines, for a person."""
+    made = Table(box=None, pad_edge=False, padding=(0, 3, 0, 0))
+    for column in columns:
+        made.add_column(column)
+    return made
+
+
+def console() -> Console:
+    """Standard output; a pipe is wide, so that nothing of a table is broken there."""
+    return Console(soft_wrap=True, highlight=False, width=None if sys.stdout.isatty() else WIDE)
 
 
 @asynccontextmanager

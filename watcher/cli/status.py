@@ -9,9 +9,9 @@ from typing import Annotated
 
 import typer
 from rich.console import Console
-from rich.table import Table
 
-from watcher.cli.common import all_keys, event_loop, open_store
+from watcher.cli.common import all_keys, console, event_loop, open_store, table
+from watcher.cli.endpoints import state_of
 from watcher.clock import SystemClock
 from watcher.model import from_seconds
 from watcher.ops.status import Status, read_status
@@ -27,7 +27,7 @@ def status(
         json.dump(dataclasses.asdict(found), sys.stdout)
         print()
     else:
-        _print(found, Console(soft_wrap=True))
+        _print(found, console())
 
 
 async def _read(settings: Settings) -> Status:
@@ -36,28 +36,23 @@ async def _read(settings: Settings) -> Status:
         return await read_status(redis, all_keys(settings), names, from_seconds(SystemClock().time()))
 
 
-def _print(found: Status, console: Console) -> None:
+def _print(found: Status, out: Console) -> None:
     for shard in found.shards:
         holder = f"{shard.holder}, for {shard.lease_seconds:.0f} s more" if shard.holder else "nobody"
-        console.print(f"shard {shard.shard}: held by {holder}; {shard.events} events kept")
+        out.print(f"shard {shard.shard}: held by {holder}; {shard.events} events kept")
     if found.scopes:
-        scopes = _table("scope", "shard", "in flight", "coverage lag")
+        scopes = table("scope", "shard", "in flight", "coverage lag")
         for scope in found.scopes:
             lag = "not begun" if scope.lag is None else f"{scope.lag:.1f} s"
             scopes.add_row(scope.scope, str(scope.shard), str(scope.in_flight), lag)
-        console.print(scopes)
+        out.print(scopes)
     else:
-        console.print("no scope has been watched yet: run `watcher run`")
+        out.print("no scope has been watched yet: run `watcher run`")
     if found.endpoints:
-        endpoints = _table("endpoint", "waiting", "oldest", "dead letters")
+        endpoints = table("endpoint", "state", "waiting", "oldest", "dead letters")
         for name, lane in found.endpoints.items():
             oldest = f"{lane.oldest_undelivered_seconds:.0f} s"
-            endpoints.add_row(name, str(lane.depth), oldest, str(lane.dead_letters))
-        console.print(endpoints)
-
-
-def _table(*columns: str) -> Table:
-    table = Table(box=None, pad_edge=False, padding=(0, 3, 0, 0))
-    for column in columns:
-        table.add_column(column)
-    return table
+            endpoints.add_row(
+                name, state_of(lane, SystemClock().time()), str(lane.depth), oldest, str(lane.dead_letters)
+            )
+        out.print(endpoints)

@@ -6,6 +6,7 @@ The body is one JSON object, valid as a CloudEvent in structured mode and as a S
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Final
 from uuid import UUID, uuid5
 
@@ -21,7 +22,11 @@ _NAMESPACE: Final = UUID("6f0d9f0c-6c0e-5d0c-9a55-6d3f5b2f7a11")
 
 
 class EventData(msgspec.Struct, frozen=True, omit_defaults=True):
-    """What ``data`` of an event holds. ``recognized_data`` is there only when it was switched on."""
+    """What ``data`` of an event holds.
+
+    ``recognized_data`` is there only when it was switched on; ``truncated`` says that it was left out again,
+    being too large for the endpoint.
+    """
 
     task_id: str
     entity_id: str | None
@@ -33,6 +38,7 @@ class EventData(msgspec.Struct, frozen=True, omit_defaults=True):
     detected_at: str
     revision: int
     unknown_status: bool = False
+    truncated: bool = False
     recognized_data: msgspec.Raw | msgspec.UnsetType = msgspec.UNSET
 
 
@@ -122,6 +128,16 @@ def to_body(event: Event) -> bytes:
     """The event as one JSON object: the body of a webhook. ``data`` is passed through byte for byte."""
     head = {name: value for name, value in to_fields(event).items() if name != "data"}
     return msgspec.json.encode({**head, "data": msgspec.Raw(event.data)})
+
+
+def thin(event: Event) -> Event:
+    """The event without its recognised data, which whoever needs it can fetch by the task's id.
+
+    Raises:
+        EventFormatError: its data are not what the watcher writes.
+    """
+    data = msgspec.structs.replace(read_data(event), recognized_data=msgspec.UNSET, truncated=True)
+    return replace(event, data=msgspec.json.encode(data))
 
 
 def read_data(event: Event) -> EventData:

@@ -66,7 +66,7 @@ class ConsumerGroup:
         Raises:
             GroupLost: see there.
         """
-        with store_errors(), _may_be_lost():
+        with store_errors(), may_be_lost():
             answer: Any = await self._read(keys=[self._events], args=[self._name, consumer, reached, count])
         return [(entry_id.decode(), _fields(flat)) for entry_id, flat in answer]
 
@@ -78,7 +78,7 @@ class ConsumerGroup:
         Raises:
             GroupLost: see there.
         """
-        with store_errors(), _may_be_lost():
+        with store_errors(), may_be_lost():
             answer: Any = await self._redis.xpending_range(
                 self._events, self._name, min="-", max=end, count=count, consumername=consumer
             )
@@ -101,7 +101,12 @@ class ConsumerGroup:
 
 
 @contextmanager
-def _may_be_lost() -> Iterator[None]:
+def may_be_lost() -> Iterator[None]:
+    """Tell the server's word that it does not know the group from its other refusals.
+
+    Raises:
+        GroupLost: from the body's ``NOGROUP``.
+    """
     try:
         yield
     except ResponseError as error:

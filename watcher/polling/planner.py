@@ -172,11 +172,7 @@ def plan(situation: Situation, policy: Policy) -> Plan:
         *(each.read for each in present),
         *(() if state.adopted else (Adoption(),)),
         *islice(history, max(0, ceil(situation.past))),
-        *(
-            Window(rung.window, rung)
-            for rung in rungs[:1]
-            if situation.second_looks >= 1 or ladder.pressing(rung, now=now, horizon=policy.horizon)
-        ),
+        *(Window(rung.window, rung) for rung in _second_look(rungs, situation, policy)),
     )
     name: PlanName = "B" if low < edge - situation.overlap else "A"
     if situation.hinted and not windows:
@@ -239,6 +235,12 @@ def next_width(width: int, span: int, rows: int) -> int:
 def narrower(width: int, span: int) -> int:
     """The span worth one window, after one of ``span`` turned out to be too wide."""
     return min(width, max(NARROWEST, span // 2))
+
+
+def _second_look(rungs: Sequence[ladder.Rung], situation: Situation, policy: Policy) -> Sequence[ladder.Rung]:
+    """The rung to read now, if any: what presses before all others, and whatever the share pays for."""
+    pressing = [rung for rung in rungs if ladder.pressing(rung, now=situation.now, horizon=policy.horizon)]
+    return pressing[:1] or (rungs[:1] if situation.second_looks >= 1 else ())
 
 
 def _edge(coverage: Coverage, begin: Micros, situation: Situation) -> Micros:

@@ -96,7 +96,7 @@ class Endpoint(BaseModel):
     )
     secrets: Annotated[
         tuple[values.SigningSecret, ...], BeforeValidator(values.listed), AfterValidator(_different)
-    ] = Field(description="whsec_...; the first signs, all sign during rotation")
+    ] = Field(description="whsec_..., or whsk_... for ed25519; the first signs, all sign during rotation")
     events: Annotated[values.EventPatterns, AfterValidator(_some)] = Field(
         (EVENT_PREFIX + SUCCESS, EVENT_PREFIX + ERROR),
         description="event types wanted; the prefix ocr_task. may be left out, * stands for one segment",
@@ -122,6 +122,11 @@ class Endpoint(BaseModel):
     )
     content_type: Literal["application/json", "application/cloudevents+json"] = Field(
         "application/json", description="of the body, which is the same either way"
+    )
+    max_bytes: int = Field(
+        1_048_576,
+        ge=4096,
+        description="bytes of a body at most; of a larger one recognized_data is left out, and truncated is true",
     )
     network: Literal["any", "public"] = Field(
         "any", description="public refuses addresses in private networks when it connects"

@@ -85,20 +85,27 @@ def api_version(value: str) -> str:
 
 
 def signing_secret(value: SecretStr) -> SecretStr:
-    """A secret that signs webhooks: ``whsec_`` and base64 of 24 to 64 bytes (Standard Webhooks 1.0)."""
+    """What signs webhooks (Standard Webhooks 1.0).
+
+    ``whsec_`` and base64 of 24 to 64 bytes, or ``whsk_`` and base64 of an ed25519 private key.
+    """
     mend = "make one with: echo whsec_$(openssl rand -base64 32)"
     text = value.get_secret_value()
-    if text.startswith("whsk_"):
-        raise ValueError(f"is an ed25519 key (whsk_), which this version cannot sign with; {mend}")
-    if not text.startswith("whsec_"):
+    prefix = next((each for each in ("whsec_", "whsk_") if text.startswith(each)), None)
+    if prefix is None:
         raise ValueError(f"does not begin with whsec_; {mend}")
     try:
-        size = len(base64.b64decode(text.removeprefix("whsec_"), validate=True))
+        size = len(base64.b64decode(text.removeprefix(prefix), validate=True))
     except (binascii.Error, ValueError):
         size = None
     if size is None:
-        raise ValueError(f"is not base64 after whsec_; {mend}")
-    if not 24 <= size <= 64:
+        raise ValueError(f"is not base64 after {prefix}; {mend}")
+    if prefix == "whsk_" and size not in (32, 64):
+        raise ValueError(
+            f"decodes to {size} bytes where an ed25519 private key has 32, or 64 with the public one; "
+            "make one with: echo whsk_$(openssl rand -base64 32)"
+        )
+    if prefix == "whsec_" and not 24 <= size <= 64:
         raise ValueError(f"decodes to {size} bytes where Standard Webhooks asks for 24 to 64; {mend}")
     return value
 

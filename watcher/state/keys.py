@@ -15,9 +15,13 @@
 | ``{ns}:hinted`` | string | the id of the last hint that was taken in |
 | ``{ns}:cursor:<group>`` | string | the id up to which a consumer group has acknowledged everything |
 | ``{ns}:endpoints`` | set | names of the endpoints that ever had a delivery |
-| ``{ns}:due:<endpoint>`` | sorted set | stream id → when its next attempt is due, or its claim ends (ms) |
+| ``{ns}:due:<endpoint>`` | sorted set | stream id → when its next attempt is due (ms) |
+| ``{ns}:claimed:<endpoint>`` | sorted set | stream id → when the claim on it ends (ms); it is not in ``due`` |
+| ``{ns}:lane:<endpoint>`` | hash | whether it is ``paused``, until when it is held, its ``failures`` in a row, … |
 | ``{ns}:waiting:<endpoint>`` | sorted set | stream id → its time (ms), for everything not yet delivered |
 | ``{ns}:attempts:<endpoint>`` | hash | stream id → what its attempts gave so far |
+| ``{ns}:kept:<endpoint>`` | hash | stream id → the event, of revived dead letters that the stream has dropped |
+| ``{ns}:replay:<endpoint>`` | hash | the range that is being delivered again, and how far that has come |
 | ``{ns}:dead:<endpoint>`` | stream | dead letters: the event, the reason, the last answer |
 | ``{namespace}:budget`` | sorted set | requests that started within the last window → when (µs) |
 | ``{namespace}:budget:line`` | sorted set | request that waits to start → when it first asked to (µs) |
@@ -143,6 +147,14 @@ class Keys:
         """Key of an endpoint's due times."""
         return f"{self.tag}:due:{endpoint}"
 
+    def claimed(self, endpoint: str) -> str:
+        """Key of an endpoint's claims."""
+        return f"{self.tag}:claimed:{endpoint}"
+
+    def lane(self, endpoint: str) -> str:
+        """Key of how an endpoint's lane stands."""
+        return f"{self.tag}:lane:{endpoint}"
+
     def waiting(self, endpoint: str) -> str:
         """Key of an endpoint's undelivered events."""
         return f"{self.tag}:waiting:{endpoint}"
@@ -150,6 +162,14 @@ class Keys:
     def attempts(self, endpoint: str) -> str:
         """Key of an endpoint's attempts so far."""
         return f"{self.tag}:attempts:{endpoint}"
+
+    def kept(self, endpoint: str) -> str:
+        """Key of an endpoint's events that are kept for dead letters being delivered again."""
+        return f"{self.tag}:kept:{endpoint}"
+
+    def replay(self, endpoint: str) -> str:
+        """Key of the replay to an endpoint that is under way."""
+        return f"{self.tag}:replay:{endpoint}"
 
     def dead(self, endpoint: str) -> str:
         """Key of an endpoint's dead letters."""

@@ -11,14 +11,34 @@ import msgspec
 import structlog
 
 from watcher.clock import Clock
-from watcher.events.envelope import EventFormatError, from_fields, to_body
+from watcher.events.envelope import EventFormatError, from_fields, thin, to_body
 from watcher.metrics import Metrics
 from watcher.model import Event
 from watcher.settings import Endpoint
-from watcher.webhooks.outcome import NEVER_SENT, Attempt, Dead, Delivered, Outcome, Reason, Retry, decide
-from watcher.webhooks.queue import Claim, Died, GiveBack, Record, Retried, Settlement
+from watcher.webhooks.outcome import (
+    NEVER_SENT,
+    Attempt,
+    Dead,
+    Delivered,
+    Effect,
+    Outcome,
+    Reason,
+    Retry,
+    decide,
+    effect_of,
+)
+from watcher.webhooks.queue import (
+    REMEMBERED,
+    Claim,
+    Died,
+    GiveBack,
+    Past,
+    Record,
+    Retried,
+    Settlement,
+)
 from watcher.webhooks.sender import Sender
-from watcher.webhooks.signing import signature, signing_key
+from watcher.webhooks.signing import headers_of, signing_key
 
 CLAIM_MARGIN: Final = 15.0
 """Seconds that a claim lasts beyond the endpoint's timeout. Did it end amid an attempt, two would send."""
@@ -49,6 +69,11 @@ class Attempted(msgspec.Struct, frozen=True):
     ready: Ready
     attempt: Attempt
     ended: float
+
+    @property
+    def effect(self) -> Effect:
+        """What it says of the endpoint."""
+        return effect_of(self.attempt, now=self.ended)
 
 
 class Courier:
@@ -90,18 +115,14 @@ class Courier:
         try:
             event = from_fields(claim.fields)
             time = _seconds(event.time)
+            body = to_body(event)
+            if len(body) > self._endpoint.max_bytes:
+                body = to_body(thin(event))
         except EventFormatError:
             return Ready(claim, event, Reason.EVENT_MALFORMED)
-        body, timestamp = to_body(event), int(self._clock.time())
-        headers = self._headers(event, timestamp, body)
+        timestamp = int(self._clock.time())
+        headers = headers_of(self._keys, event.id, timestamp, body)
         return Ready(claim, event, None, time, body, timestamp, headers)
-
-    def _headers(self, event: Event, timestamp: int, body: bytes) -> dict[str, str]:
-        return {
-            "webhook-id": event.id,
-            "webhook-timestamp": str(timestamp),
-            "webhook-signature": signature(self._keys, event.id, timestamp, body),
-        }
 
     async def attempt(self, ready: Ready) -> Attempted | GiveBack:
         """Attempt a delivery once; not when its claim could end meanwhile, having lain here too long."""
@@ -112,7 +133,7 @@ class Courier:
             return Attempted(ready, Attempt(ready.problem or Reason.EVENT_GONE), now)
         headers = ready.headers
         if int(now) != ready.timestamp:
-            headers = self._headers(ready.event, int(now), ready.body)
+            headers = headers_of(self._keys, ready.event.id, int(now), ready.body)
         attempt = await self._sender.send(ready.body, headers)
         return Attempted(ready, attempt, self._clock.time())
 
@@ -130,24 +151,27 @@ class Courier:
                 self._delay.observe(max(0.0, ended - attempted.ready.time))
                 return Settlement(claim, outcome)
             case Retry(at):
-                return Settlement(claim, Retried(at, _record(attempted, made)))
+                return Settlement(claim, Retried(at, _record(attempted, made)), attempted.effect)
             case Dead():
-                return Settlement(claim, Died(_record(attempted, made), attempt.answer))
+                died = Died(_record(attempted, made), attempt.answer)
+                return Settlement(claim, died, attempted.effect)
             case _:
                 assert_never(outcome)
 
     def _tell(self, attempted: Attempted, made: int, outcome: Outcome) -> None:
         """The canonical line of an attempt. The answer is not in it: it may hold personal data."""
-        event, attempt = attempted.ready.event, attempted.attempt
+        claim, event, attempt = attempted.ready.claim, attempted.ready.event, attempted.attempt
         facts: dict[str, Any] = {
             "event_id": None if event is None else event.id,
             "type": None if event is None else event.type,
-            "entry_id": attempted.ready.claim.entry_id,
+            "entry_id": claim.entry_id,
             "attempt": made,
             "reason": attempt.reason.value,
             "status": attempt.status,
             "duration_ms": round(attempt.seconds * 1000, 1),
         }
+        if claim.record is not None and claim.record.replayed:
+            facts["replayed"] = True
         match outcome:
             case Delivered():
                 self._log.info("delivery.attempted", outcome="delivered", **facts)
@@ -168,5 +192,17 @@ def _seconds(time: str) -> float:
 def _record(attempted: Attempted, made: int) -> Record:
     last = int(attempted.ended * 1000)
     earlier, attempt = attempted.ready.claim.record, attempted.attempt
-    first = last if earlier is None else earlier.first
-    return Record(made, first, last, attempt.status, attempt.reason)
+    history = () if earlier is None else earlier.history
+    if attempt.reason not in NEVER_SENT:
+        answer = attempt.answer.decode(errors="replace")
+        duration = round(attempt.seconds * 1000)
+        history = (*history, Past(last, duration, attempt.status, attempt.reason, answer))
+    return Record(
+        count=made,
+        first=last if earlier is None or not earlier.count else earlier.first,
+        last=last,
+        status=attempt.status,
+        reason=attempt.reason,
+        replayed=earlier is not None and earlier.replayed,
+        history=history[-REMEMBERED:],
+    )

@@ -13,8 +13,9 @@ from redis.exceptions import RedisError
 
 from watcher.clock import Clock
 from watcher.events.envelope import EventFormatError
+from watcher.events.group import GroupLost
 from watcher.settings import Endpoint
-from watcher.webhooks.group import Accepted, Entry, EventGroup, GroupLost
+from watcher.webhooks.group import Accepted, Entry, EventGroup
 from watcher.webhooks.outage import Outage
 from watcher.webhooks.routing import Routed, Router
 

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Final, NoReturn
+from typing import Any, Final
 
 from redis.asyncio import Redis
-from redis.exceptions import ResponseError
 
+from watcher.events.group import ConsumerGroup, may_be_lost
 from watcher.settings import Endpoint
 from watcher.state.keys import Keys
 from watcher.state.lua import script
@@ -16,15 +16,10 @@ from watcher.webhooks.routing import Routed
 
 GROUP: Final = "webhooks"
 
-_FORGET_AFTER_MS: Final = 86_400_000
 _PACKAGE: Final = "watcher.webhooks"
 
 Entry = tuple[str, dict[bytes, bytes]]
 """A stream entry: its id and its fields, which are empty when it has been deleted since."""
-
-
-class GroupLost(Exception):  # noqa: N818 - a state of the server, not a fault of the caller
-    """The server does not know the group (any more): ``join`` makes it again."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,20 +37,22 @@ class EventGroup:
         self._redis = redis
         self._keys = keys
         self._consumer = consumer
-        self._join = redis.register_script(script(_PACKAGE, "join"))
+        self._group = ConsumerGroup(redis, keys, GROUP)
         self._accept = redis.register_script(script(_PACKAGE, "accept"))
 
     async def join(self) -> str | None:
-        """Make sure that there is a group. Returns the id after which it begins if it had to be made."""
-        keys = [self._keys.events, self._keys.cursor(GROUP)]
-        state, start = await self._join(keys=keys, args=[GROUP, _FORGET_AFTER_MS])
-        return start.decode() if state == b"created" else None
+        """Make sure that there is a group. Returns the id after which it begins if it had to be made.
+
+        Raises:
+            StoreUnavailable: the store does not answer.
+        """
+        return await self._group.join(first="oldest")
 
     async def read(self, *, count: int, block_ms: int) -> list[Entry]:
         """New entries, waiting for the first up to ``block_ms``.
 
         Raises:
-            GroupLost: see there.
+            GroupLost: the server does not know the group any more; ``join`` makes it again.
         """
         return await self._read(">", count, block_ms)
 
@@ -63,30 +60,26 @@ class EventGroup:
         """Entries that were given to this consumer and not acknowledged: left over from before a restart.
 
         Raises:
-            GroupLost: see there.
+            GroupLost: the server does not know the group any more; ``join`` makes it again.
         """
         return await self._read("0", count, None)
 
     async def _read(self, start: str, count: int, block_ms: int | None) -> list[Entry]:
         streams: Any = {self._keys.events: start}
-        try:
+        with may_be_lost():
             answer = await self._redis.xreadgroup(GROUP, self._consumer, streams, count=count, block=block_ms)
-        except ResponseError as error:
-            _lost(error)
         return _entries(answer)
 
     async def take_over(self, *, idle_ms: int, count: int) -> list[Entry]:
         """Entries that some consumer was given so long ago and has not acknowledged; they are this one's now.
 
         Raises:
-            GroupLost: see there.
+            GroupLost: the server does not know the group any more; ``join`` makes it again.
         """
-        try:
+        with may_be_lost():
             answer: Any = await self._redis.xautoclaim(
                 self._keys.events, GROUP, self._consumer, min_idle_time=idle_ms, count=count
             )
-        except ResponseError as error:
-            _lost(error)
         return [(entry_id.decode(), fields) for entry_id, fields in answer[1]]
 
     async def accept(
@@ -103,15 +96,10 @@ class EventGroup:
         arguments: list[str | int] = [GROUP, int(now * 1000), entries]
         for position in used:
             endpoint = endpoints[position]
-            keys += [self._keys.due(endpoint.name), self._keys.waiting(endpoint.name)]
-            arguments += [endpoint.name, int(endpoint.retry_schedule[0] * 1000)]
+            name = endpoint.name
+            keys += [self._keys.due(name), self._keys.claimed(name), self._keys.waiting(name)]
+            arguments += [name, int(endpoint.retry_schedule[0] * 1000)]
         return Accepted(*await self._accept(keys=keys, args=arguments))
-
-
-def _lost(error: ResponseError) -> NoReturn:
-    if str(error).startswith("NOGROUP"):
-        raise GroupLost from error
-    raise error
 
 
 def _entries(answer: Any) -> list[Entry]:

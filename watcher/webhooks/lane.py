@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from typing import Final
 
 from watcher.clock import Clock
 from watcher.webhooks.courier import Attempted, Courier, Ready
 from watcher.webhooks.outage import Outage
+from watcher.webhooks.outcome import Reason
 from watcher.webhooks.pace import Ahead, TokenBucket
 from watcher.webhooks.queue import Claims, DeliveryQueue, GiveBack, Settlement
 from watcher.webhooks.settler import Settler
@@ -32,6 +34,7 @@ class Lane:
         rate: float | None,
         clock: Clock,
         outage: Outage,
+        jitter: Callable[[], float],
     ) -> None:
         self._name = name
         self._queue = queue
@@ -39,7 +42,7 @@ class Lane:
         self._concurrency = concurrency
         self._clock = clock
         self._outage = outage
-        self._settler = Settler(name, queue, outage, courier.conclude)
+        self._settler = Settler(name, queue, outage, courier.conclude, clock, jitter, self._halt)
         self._bucket = None if rate is None else TokenBucket(rate)
         self._ahead = Ahead(clock.monotonic())
         self._ready: asyncio.Queue[Ready | None] = asyncio.Queue()
@@ -48,6 +51,7 @@ class Lane:
         self._news = asyncio.Event()
         self._room = asyncio.Event()
         self._stopping = False
+        self._halted = False
 
     def wake(self) -> None:
         """Look at once whether something is due."""
@@ -79,6 +83,9 @@ class Lane:
     async def _supply(self) -> None:
         """Keep the workers supplied with claims."""
         while not self._stopping:
+            if self._halted:
+                await self._settler.written()  # only then does the store know that it is to give nothing
+                self._halted = False
             most = self._wanted()
             if most < 1:
                 self._room.clear()
@@ -111,6 +118,8 @@ class Lane:
         found = await self._outage.through(f"claim {self._name}", step)
         for claim in found.claims:
             self._ready.put_nowait(self._courier.prepare(claim))
+        if self._halted:
+            self._give_back_ready()  # claimed before it was known
         if self._bucket is not None:
             self._bucket.take(len(found.claims))
         return found
@@ -144,9 +153,21 @@ class Lane:
                 result = await self._courier.attempt(ready)
             finally:
                 self._idle += 1
-                self._settler.add(
-                    result if isinstance(result, Attempted) else Settlement(ready.claim, result)
-                )
+                self._settle(ready, result)
+
+    def _settle(self, ready: Ready, result: Attempted | GiveBack) -> None:
+        if isinstance(result, GiveBack):
+            self._settler.add(Settlement(ready.claim, result))
+            return
+        self._settler.add(result)
+        if result.attempt.reason is not Reason.SUCCESS and result.effect.stops:
+            self._halt()
+
+    def _halt(self) -> None:
+        """Begin nothing more that was claimed before the store knows that there is to be none."""
+        if not self._stopping:  # else the supply does it, and what is ready then are the workers' ends
+            self._halted = True
+            self._give_back_ready()
 
     def _give_back_ready(self) -> None:
         while not self._ready.empty():

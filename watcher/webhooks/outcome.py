@@ -19,7 +19,9 @@ class Reason(StrEnum):
     SUCCESS = "success"
     HTTP_3XX = "http_3xx"
     HTTP_408 = "http_408"
+    HTTP_409 = "http_409"
     HTTP_410 = "http_410"
+    HTTP_425 = "http_425"
     HTTP_429 = "http_429"
     HTTP_4XX = "http_4xx"
     HTTP_5XX = "http_5xx"
@@ -75,13 +77,47 @@ class Dead:
 Outcome = Delivered | Retry | Dead
 
 
+@dataclass(frozen=True, slots=True)
+class Effect:
+    """What an attempt says of the endpoint as a whole, beside the delivery.
+
+    ``failed``: it counts among the failures in a row. ``hold_until``: nothing is to be sent before (unix
+    seconds). ``gone``: the endpoint wants no more, so it is paused.
+    """
+
+    failed: bool = False
+    hold_until: float | None = None
+    gone: bool = False
+
+    @property
+    def stops(self) -> bool:
+        """Whether nothing more is to be sent now."""
+        return self.gone or self.hold_until is not None
+
+
+NO_EFFECT: Final = Effect()
+_BUSY: Final = frozenset(
+    {
+        HTTPStatus.TOO_MANY_REQUESTS,
+        HTTPStatus.BAD_GATEWAY,
+        HTTPStatus.SERVICE_UNAVAILABLE,
+        HTTPStatus.GATEWAY_TIMEOUT,
+    }
+)
+"""Statuses that speak of the endpoint's load, so that all of its deliveries wait (Standard Webhooks 1.0)."""
+
+
 def reason_of(status: int) -> Reason:
     """The reason that an answer's status stands for. Only 2xx is a success; redirects are not followed."""
     match status:
         case HTTPStatus.REQUEST_TIMEOUT:
             return Reason.HTTP_408
+        case HTTPStatus.CONFLICT:
+            return Reason.HTTP_409
         case HTTPStatus.GONE:
             return Reason.HTTP_410
+        case HTTPStatus.TOO_EARLY:
+            return Reason.HTTP_425
         case HTTPStatus.TOO_MANY_REQUESTS:
             return Reason.HTTP_429
     match status // 100:
@@ -101,17 +137,21 @@ def decide(attempt: Attempt, *, made: int, schedule: Sequence[float], now: float
     """What follows from an attempt, the last of ``made``. ``now`` is in unix seconds, ``jitter`` from 0 to 1.
 
     Whatever failed is tried again by the schedule, since most of what looks final (a 404 amid a deployment,
-    a name that does not resolve) passes; only an event that is not there can never be sent.
+    a name that does not resolve) passes; only an event that is not there can never be sent. What met a 410 is
+    due again at once, and that is when somebody lets the endpoint go on: it is kept, however often it happens.
     """
     match attempt.reason:
         case Reason.SUCCESS:
             return Delivered()
         case Reason.EVENT_GONE | Reason.EVENT_MALFORMED:
             return Dead()
+        case Reason.HTTP_410:
+            return Retry(now)
         case (
             Reason.HTTP_3XX
             | Reason.HTTP_408
-            | Reason.HTTP_410
+            | Reason.HTTP_409
+            | Reason.HTTP_425
             | Reason.HTTP_429
             | Reason.HTTP_4XX
             | Reason.HTTP_5XX
@@ -128,5 +168,44 @@ def decide(attempt: Attempt, *, made: int, schedule: Sequence[float], now: float
             wait = retry_after_seconds(attempt.retry_after, now=now)
             at = next_attempt(schedule, made=made, now=now, jitter=jitter, retry_after=wait)
             return Dead() if at is None else Retry(at)
+        case _:
+            assert_never(attempt.reason)
+
+
+def effect_of(attempt: Attempt, *, now: float) -> Effect:
+    """What an attempt says of its endpoint. ``now`` is in unix seconds.
+
+    An answer that may be the event's fault (a 4xx that names no other cause) says nothing; what is busy is
+    held for as long as it asks; 410 pauses it.
+    """
+    match attempt.reason:
+        case Reason.HTTP_410:
+            return Effect(gone=True)
+        case (
+            Reason.SUCCESS
+            | Reason.HTTP_409
+            | Reason.HTTP_425
+            | Reason.HTTP_4XX
+            | Reason.INTERNAL
+            | Reason.EVENT_GONE
+            | Reason.EVENT_MALFORMED
+        ):
+            return NO_EFFECT
+        case (
+            Reason.HTTP_3XX
+            | Reason.HTTP_408
+            | Reason.HTTP_429
+            | Reason.HTTP_5XX
+            | Reason.HTTP_OTHER
+            | Reason.DNS
+            | Reason.ADDRESS_REFUSED
+            | Reason.CONNECT
+            | Reason.TLS
+            | Reason.TIMEOUT
+            | Reason.RESET
+            | Reason.PROTOCOL
+        ):
+            wait = retry_after_seconds(attempt.retry_after, now=now) if attempt.status in _BUSY else None
+            return Effect(failed=True, hold_until=None if wait is None else now + wait)
         case _:
             assert_never(attempt.reason)

@@ -6,6 +6,7 @@ for every delivery is a ``msgspec.Struct``: as frozen as a dataclass, and made i
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, assert_never
@@ -16,19 +17,49 @@ from redis.asyncio import Redis
 from watcher.model import from_seconds, to_iso
 from watcher.state.keys import Keys
 from watcher.state.lua import script
-from watcher.webhooks.outcome import Delivered, Reason
+from watcher.webhooks.outcome import NO_EFFECT, Delivered, Effect, Reason
 
 _PACKAGE: Final = "watcher.webhooks"
 
+PAUSED_GONE: Final = "http_410"
+"""Why an endpoint is paused that answered 410: the others are ``failing``, for too long, and ``by hand``."""
+
+
+class Past(msgspec.Struct, frozen=True):
+    """An attempt that failed: when it ended (unix milliseconds), how long it took, and what it gave.
+
+    ``answer`` is the beginning of the endpoint's answer; it may hold personal data.
+    """
+
+    at: int
+    milliseconds: int
+    status: int | None
+    reason: Reason
+    answer: str = ""
+
+
+REMEMBERED: Final = 3
+"""Attempts of a delivery that are remembered one by one."""
+
 
 class Record(msgspec.Struct, frozen=True):
-    """What the failed attempts at a delivery gave so far. Moments are in unix milliseconds."""
+    """What the failed attempts at a delivery gave so far. Moments are in unix milliseconds.
+
+    ``status`` and ``reason`` are the last attempt's, ``history`` holds the last few, the newest last.
+    ``replayed``: somebody asked for it to be delivered again.
+    """
 
     count: int
     first: int
     last: int
     status: int | None
-    reason: Reason
+    reason: Reason | None
+    replayed: bool = False
+    history: tuple[Past, ...] = ()
+
+
+REPLAYED: Final = Record(count=0, first=0, last=0, status=None, reason=None, replayed=True)
+"""Of a delivery that somebody asked to have again: no attempts so far."""
 
 
 class Claim(msgspec.Struct, frozen=True):
@@ -75,29 +106,53 @@ class Died:
 
 
 class Settlement(msgspec.Struct, frozen=True):
-    """What came of a claim."""
+    """What came of a claim, and what it says of the endpoint."""
 
     claim: Claim
     result: Delivered | Retried | Died | GiveBack
+    effect: Effect = NO_EFFECT
 
 
 @dataclass(frozen=True, slots=True)
 class Settled:
-    """How many settlements took effect; the others were stale, their claims having ended before."""
+    """How many settlements took effect; the others were stale, their claims having ended before.
+
+    ``opened`` are the seconds for which the breaker has opened by them, 0 if it has not; ``paused`` is why the
+    endpoint has been paused by them, empty if it has not.
+    """
 
     settled: int
     stale: int
+    opened: float = 0.0
+    paused: str = ""
+
+
+class Breaker(msgspec.Struct, frozen=True):
+    """When an endpoint that fails is left alone; times in seconds.
+
+    It opens after ``threshold`` failures in a row, with no success between them, for a random part of a time
+    that doubles from ``first`` to ``longest`` with each probe that fails. After ``patience`` without any
+    success the endpoint is paused, for somebody to look at.
+    """
+
+    threshold: int = 10
+    first: float = 2.0
+    longest: float = 30.0
+    patience: float = 5 * 86_400.0
 
 
 class DeliveryQueue:
     """One endpoint's deliveries of one shard."""
 
-    def __init__(self, redis: Redis, keys: Keys, endpoint: str) -> None:
-        due, attempts = keys.due(endpoint), keys.attempts(endpoint)
+    def __init__(self, redis: Redis, keys: Keys, endpoint: str, breaker: Breaker = Breaker()) -> None:  # noqa: B008 - frozen
+        due, claimed, attempts = keys.due(endpoint), keys.claimed(endpoint), keys.attempts(endpoint)
+        waiting, dead = keys.waiting(endpoint), keys.dead(endpoint)
+        lane, kept = keys.lane(endpoint), keys.kept(endpoint)
+        self._breaker = breaker
         self._claim = redis.register_script(script(_PACKAGE, "claim"))
-        self._claim_keys = [due, attempts, keys.events]
+        self._claim_keys = [due, claimed, attempts, keys.events, lane, kept]
         self._settle = redis.register_script(script(_PACKAGE, "settle"))
-        self._settle_keys = [due, keys.waiting(endpoint), attempts, keys.dead(endpoint), keys.events]
+        self._settle_keys = [due, claimed, waiting, attempts, dead, keys.events, lane, kept]
 
     async def claim(self, *, now: float, seconds: float, most: int) -> Claims:
         """Claim up to ``most`` deliveries that are due at ``now`` (unix seconds), for so many seconds.
@@ -106,7 +161,8 @@ class DeliveryQueue:
             redis.RedisError: the store is in trouble. What was claimed all the same comes back by itself.
         """
         ends = int((now + seconds) * 1000)
-        next_due, *rows = await self._claim(keys=self._claim_keys, args=[int(now * 1000), ends, most])
+        arguments = [int(now * 1000), ends, most, self._breaker.threshold]
+        next_due, *rows = await self._claim(keys=self._claim_keys, args=arguments)
         return Claims(
             [
                 Claim(
@@ -121,8 +177,8 @@ class DeliveryQueue:
             float(next_due) / 1000 if next_due else None,
         )
 
-    async def settle(self, settlements: Sequence[Settlement]) -> Settled:
-        """Write down what came of claims.
+    async def settle(self, settlements: Sequence[Settlement], *, now: float, jitter: float = 1.0) -> Settled:
+        """Write down what came of claims. ``now`` is in unix seconds; ``jitter``, from 0 to 1, shortens an opening.
 
         Doing it twice is harmless: the second time all but the delivered are stale.
 
@@ -131,13 +187,31 @@ class DeliveryQueue:
         """
         delivered: list[str] = []
         others: list[Any] = []
+        failed, hold, gone = 0, 0.0, False
         for one in settlements:
             if isinstance(one.result, Delivered):
                 delivered.append(one.claim.entry_id)
-            else:
-                others += _words(one.claim, one.result)
-        arguments = [" ".join(delivered), *others]
-        return Settled(*await self._settle(keys=self._settle_keys, args=arguments))
+                continue
+            others += _words(one.claim, one.result)
+            failed += one.effect.failed
+            hold = max(hold, one.effect.hold_until or 0.0)
+            gone = gone or one.effect.gone
+        breaker = self._breaker
+        arguments = [
+            " ".join(delivered),
+            int(now * 1000),
+            failed,
+            math.ceil(hold * 1000),
+            PAUSED_GONE if gone else "",
+            breaker.threshold,
+            int(breaker.first * 1000),
+            int(breaker.longest * 1000),
+            jitter,
+            int(breaker.patience * 1000),
+            *others,
+        ]
+        settled, stale, opened, paused = await self._settle(keys=self._settle_keys, args=arguments)
+        return Settled(settled, stale, opened / 1000, paused.decode())
 
 
 def _words(claim: Claim, result: Retried | Died | GiveBack) -> Iterator[Any]:
@@ -147,9 +221,10 @@ def _words(claim: Claim, result: Retried | Died | GiveBack) -> Iterator[Any]:
             due = int(at * 1000)
             yield from ("retry", claim.entry_id, claim.ends, due, msgspec.json.encode(record))
         case Died(record, answer):
-            yield from ("dead", claim.entry_id, claim.ends, record.reason, record.count)
+            yield from ("dead", claim.entry_id, claim.ends, record.reason or "", record.count)
             status = "" if record.status is None else record.status
             yield from (status, answer, to_iso(from_seconds(record.last / 1000)))
+            yield msgspec.json.encode(record.history)
         case GiveBack():
             yield from ("release", claim.entry_id, claim.ends, claim.due)
         case _:

@@ -128,6 +128,7 @@ class Webhooks:
             rate=endpoint.rate,
             clock=self._clock,
             outage=self._outage,
+            jitter=self._jitter,
         )
 
     async def _tell_of_strangers(self) -> None:

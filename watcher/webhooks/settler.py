@@ -9,6 +9,7 @@ from typing import Final
 import structlog
 from redis.exceptions import RedisError
 
+from watcher.clock import Clock
 from watcher.webhooks.courier import Attempted
 from watcher.webhooks.outage import Outage
 from watcher.webhooks.queue import DeliveryQueue, Settlement
@@ -21,7 +22,10 @@ _log = structlog.get_logger()
 
 
 class Settler:
-    """Gathers what came of claims while a step is under way, and writes it with the next."""
+    """Gathers what came of claims while a step is under way, and writes it with the next.
+
+    ``stopped`` is called when nothing more is to be sent to the endpoint for now.
+    """
 
     def __init__(
         self,
@@ -29,20 +33,33 @@ class Settler:
         queue: DeliveryQueue,
         outage: Outage,
         conclude: Callable[[Attempted], Settlement],
+        clock: Clock,
+        jitter: Callable[[], float],
+        stopped: Callable[[], None],
     ) -> None:
         self._endpoint = endpoint
         self._queue = queue
         self._outage = outage
         self._conclude = conclude
+        self._clock = clock
+        self._jitter = jitter
+        self._stopped = stopped
         self._fresh: list[Attempted | Settlement] = []
         self._open: list[Settlement] = []
         self._news = asyncio.Event()
+        self._written = asyncio.Event()
         self._closed = False
 
     def add(self, one: Attempted | Settlement) -> None:
         """Have it concluded and written soon."""
         self._fresh.append(one)
         self._news.set()
+
+    async def written(self) -> None:
+        """Wait until everything that was added before has been written."""
+        self._written.clear()
+        self._news.set()
+        await self._written.wait()
 
     def close(self) -> None:
         """Let ``run`` end as soon as everything is written."""
@@ -56,6 +73,7 @@ class Settler:
             self._news.clear()
             while self._fresh or self._open:
                 await self._outage.through(f"settle {self._endpoint}", self._write)
+            self._written.set()
 
     async def drain(self) -> None:
         """Write what is left, if that is possible at once; else the claims end by themselves."""
@@ -75,7 +93,13 @@ class Settler:
         fresh, self._fresh = self._fresh, []
         self._open += [one if isinstance(one, Settlement) else self._conclude(one) for one in fresh]
         batch = self._open[:_MOST]
-        settled = await self._queue.settle(batch)
+        settled = await self._queue.settle(batch, now=self._clock.time(), jitter=self._jitter())
         if settled.stale:
             _log.debug("webhooks.settlements_stale", endpoint=self._endpoint, count=settled.stale)
         del self._open[: len(batch)]
+        if settled.opened or settled.paused:
+            self._stopped()
+        if settled.opened:
+            _log.warning("endpoint.held", endpoint=self._endpoint, seconds=round(settled.opened, 1))
+        if settled.paused:
+            _log.error("endpoint.paused", endpoint=self._endpoint, reason=settled.paused)

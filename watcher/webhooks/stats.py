@@ -16,11 +16,31 @@ from watcher.webhooks.group import GROUP
 
 @dataclass(frozen=True, slots=True)
 class LaneStats:
-    """An endpoint's deliveries. ``oldest_undelivered_seconds`` is 0 where none waits."""
+    """An endpoint's deliveries. ``oldest_undelivered_seconds`` is 0 where none waits.
+
+    ``paused`` is why nothing is sent, empty if something is; ``paused_at`` since when, and ``held_until`` until
+    when nothing is sent because the endpoint fails or asked to wait (unix seconds, 0: not at all). ``failures``
+    counts those in a row.
+    """
 
     depth: int = 0
     oldest_undelivered_seconds: float = 0.0
     dead_letters: int = 0
+    paused: str = ""
+    paused_at: float = 0.0
+    held_until: float = 0.0
+    failures: int = 0
+
+    def __add__(self, other: LaneStats) -> LaneStats:
+        return LaneStats(
+            self.depth + other.depth,
+            max(self.oldest_undelivered_seconds, other.oldest_undelivered_seconds),
+            self.dead_letters + other.dead_letters,
+            self.paused or other.paused,
+            max(self.paused_at, other.paused_at),
+            max(self.held_until, other.held_until),
+            max(self.failures, other.failures),
+        )
 
 
 async def lane_stats(redis: Redis, keys: Keys, endpoint: str) -> LaneStats:
@@ -30,8 +50,17 @@ async def lane_stats(redis: Redis, keys: Keys, endpoint: str) -> LaneStats:
         redis.RedisError: the store is in trouble.
     """
     read = redis.register_script(script("watcher.webhooks", "stats"))
-    depth, oldest, dead = await read(keys=[keys.waiting(endpoint), keys.dead(endpoint)])
-    return LaneStats(depth, max(0.0, float(oldest) / 1000) if oldest else 0.0, dead)
+    places = [keys.waiting(endpoint), keys.dead(endpoint), keys.lane(endpoint)]
+    depth, oldest, dead, paused, paused_at, held, failures = await read(keys=places)
+    return LaneStats(
+        depth,
+        max(0.0, _seconds(oldest)),
+        dead,
+        paused.decode(),
+        _seconds(paused_at),
+        _seconds(held),
+        failures,
+    )
 
 
 async def all_stats(redis: Redis, shards: Iterable[Keys], endpoints: Iterable[str]) -> dict[str, LaneStats]:
@@ -44,12 +73,7 @@ async def all_stats(redis: Redis, shards: Iterable[Keys], endpoints: Iterable[st
     total: dict[str, LaneStats] = dict.fromkeys(sorted(configured), LaneStats())
     for keys in shards:
         for name in sorted(configured | await known_endpoints(redis, keys)):
-            one, sofar = await lane_stats(redis, keys, name), total.get(name, LaneStats())
-            total[name] = LaneStats(
-                one.depth + sofar.depth,
-                max(one.oldest_undelivered_seconds, sofar.oldest_undelivered_seconds),
-                one.dead_letters + sofar.dead_letters,
-            )
+            total[name] = total.get(name, LaneStats()) + await lane_stats(redis, keys, name)
     return total
 
 
@@ -69,6 +93,7 @@ def set_gauges(metrics: Metrics, stats: Mapping[str, LaneStats]) -> None:
         metrics.delivery_queue_depth.labels(name).set(one.depth)
         metrics.delivery_oldest_undelivered.labels(name).set(one.oldest_undelivered_seconds)
         metrics.dead_letters.labels(name).set(one.dead_letters)
+        metrics.endpoint_paused.labels(name).set(bool(one.paused))
 
 
 async def needed_from(redis: Redis, keys: Keys) -> str | None:
@@ -86,6 +111,10 @@ async def needed_from(redis: Redis, keys: Keys) -> str | None:
         oldest: Any = await redis.zrange(keys.waiting(name), 0, 0, withscores=True)
         needed += [(int(ms), 0) for _, ms in oldest]
     return "{}-{}".format(*min(needed)) if needed else None
+
+
+def _seconds(ms: bytes) -> float:
+    return float(ms) / 1000 if ms else 0.0
 
 
 def _after(entry_id: str) -> tuple[int, int]:

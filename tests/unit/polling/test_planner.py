@@ -138,7 +138,7 @@ class TestDirected:
 
     def test_the_past_has_its_allowance_and_no_more(self) -> None:
         made = situation(state(span(-600, 0)), 100 * 3600, past=2.5)
-        assert len([each for each in windows(made) if not each.fresh]) == 3
+        assert len([each for each in windows(made) if not each.fresh and each.rung is None]) == 3
 
     def test_an_older_gap_waits_for_a_newer_one(self) -> None:
         covered = (span(-600, 0), span(100, 200), span(300, 10_000))
@@ -157,6 +157,14 @@ class TestDirected:
         made = situation(known, 2000, second_looks=-5.0, levels=1, arrival_rate=1.0)
         policy = replace(POLICY, horizon=60 * SECOND)
         assert [each.rung.level for each in windows(made, policy) if each.rung] == [60]
+
+    def test_it_is_read_also_where_another_level_is_further_behind_for_its_age(self) -> None:
+        known = replace(state(span(-30, 4546)), ladder={1024: at(2527), 3600: at(-30)})
+        made = situation(
+            known, 4551, second_looks=0.5, arrival_rate=0.001, overlap=600 * SECOND, fresh_at=at(4546)
+        )
+        policy = replace(POLICY, horizon=3600 * SECOND)
+        assert [each.rung.level for each in windows(made, policy) if each.rung] == [3600]
 
     def test_one_request_shows_everything_where_all_that_is_in_flight_fits_a_page(self) -> None:
         now = 1000.0

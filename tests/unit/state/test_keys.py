@@ -31,11 +31,15 @@ def all_keys(keys: Keys, scope: Scope) -> list[str]:
         keys.due("crm"),
         keys.waiting("crm"),
         keys.attempts("crm"),
+        keys.claimed("crm"),
+        keys.lane("crm"),
+        keys.kept("crm"),
+        keys.replay("crm"),
         keys.dead("crm"),
         keys.hinted,
         keys.backfill,
-        keys.weight,
         keys.lifetimes,
+        keys.weight,
     ]
 
 

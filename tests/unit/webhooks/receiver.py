@@ -52,10 +52,14 @@ async def drip(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> No
     """A head at once, then its body at a byte a turn, without end."""
     writer.write(b"HTTP/1.1 200 OK\r\ncontent-length: 1000000\r\n\r\n")
     gone = asyncio.create_task(reader.read())
-    while not gone.done():
-        writer.write(b".")
-        await writer.drain()
-        await asyncio.wait({gone}, timeout=0.01)
+    try:
+        while not gone.done():
+            writer.write(b".")
+            await writer.drain()
+            await asyncio.wait({gone}, timeout=0.01)
+    finally:
+        gone.cancel()
+        await asyncio.gather(gone, return_exceptions=True)  # whatever it was, somebody has seen it
 
 
 async def flood(_reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:

@@ -22,7 +22,7 @@ from watcher.metrics import Metrics
 from watcher.settings import Endpoint
 from watcher.webhooks.courier import CLAIM_MARGIN, Courier
 from watcher.webhooks.outcome import Attempt, Delivered, Reason
-from watcher.webhooks.queue import Claim, Died, GiveBack, Record, Retried, Settlement
+from watcher.webhooks.queue import REMEMBERED, Claim, Died, GiveBack, Past, Record, Retried, Settlement
 
 EVENT = event(recognized_data=b'{"iban":"DE02120300000000202051","total":10.10}')
 TIMEOUT = 15.0
@@ -91,6 +91,33 @@ async def test_what_is_sent_is_the_event_signed_with_every_secret() -> None:
         assert signature == "v1," + base64.b64encode(expected).decode()
 
 
+async def test_only_the_last_attempts_are_remembered_one_by_one() -> None:
+    stage = Stage(*[Attempt(Reason.HTTP_5XX, 0.25, 500, answer=b"no \xff") for _ in range(6)])
+    record: Record | None = None
+    for _ in range(6):
+        settlement = await stage.deliver(claim(record, left=1000))
+        assert isinstance(settlement.result, Retried)
+        record = settlement.result.record
+    assert record is not None
+    assert (record.count, len(record.history)) == (6, REMEMBERED)
+    assert [past.at for past in record.history] == [int((NOW + 0.5 * each) * 1000) for each in (4, 5, 6)]
+    assert {(past.milliseconds, past.status, past.answer) for past in record.history} == {
+        (250, 500, "no \ufffd")
+    }
+
+
+@pytest.mark.parametrize(("size", "truncated"), [(2000, False), (6000, True)])
+async def test_what_is_too_large_goes_out_without_what_makes_it_so(size: int, truncated: bool) -> None:
+    stage = Stage(Attempt(Reason.SUCCESS, status=204), to=endpoint(max_bytes=4096))
+    large = event(recognized_data=b'{"text":"%s"}' % (b"x" * size))
+    await stage.deliver(claim(what=fields(large)))
+    [(body, _)] = stage.sender.sent
+    data = json.loads(body)["data"]
+    assert ("recognized_data" in data, data.get("truncated", False)) == (not truncated, truncated)
+    assert data["task_id"] == large.subject
+    assert json.loads(body)["id"] == large.id
+
+
 async def test_a_success_is_delivered_and_its_delay_counts_from_the_event() -> None:
     stage = Stage(Attempt(Reason.SUCCESS, status=200))
     settlement = await stage.deliver(claim())
@@ -129,10 +156,15 @@ async def test_a_failure_is_written_down_with_what_came_before() -> None:
     stage = Stage(Attempt(Reason.HTTP_5XX, status=503, retry_after="60"), Attempt(Reason.TIMEOUT))
     ended = int((NOW + 0.5) * 1000)
     first = await stage.deliver(claim())
-    record = Record(1, ended, ended, 503, Reason.HTTP_5XX)
+    past = Past(ended, 0, 503, Reason.HTTP_5XX)
+    record = Record(1, ended, ended, 503, Reason.HTTP_5XX, history=(past,))
     assert first.result == Retried(NOW + 0.5 + 60, record)  # half of 5 s would be before Retry-After
     second = await stage.deliver(claim(record))
-    assert second.result == Retried(NOW + 1 + 150, Record(2, ended, ended + 500, None, Reason.TIMEOUT))
+    again = Past(ended + 500, 0, None, Reason.TIMEOUT)
+    assert second.result == Retried(
+        NOW + 1 + 150,
+        Record(2, ended, ended + 500, None, Reason.TIMEOUT, history=(*record.history, again)),
+    )
     assert stage.value("delivery_attempts_total", endpoint="one", outcome="http_5xx") == 1
     assert stage.value("delivery_attempts_total", endpoint="one", outcome="timeout") == 1
     assert stage.value("delivery_delay_seconds_count") == 0
@@ -142,7 +174,10 @@ async def test_the_last_failure_makes_a_dead_letter() -> None:
     stage = Stage(Attempt(Reason.HTTP_4XX, status=404, answer=b"no such hook"))
     settlement = await stage.deliver(claim(Record(9, 5, 6, 500, Reason.HTTP_5XX)))
     last = int((NOW + 0.5) * 1000)
-    assert settlement.result == Died(Record(10, 5, last, 404, Reason.HTTP_4XX), b"no such hook")
+    past = Past(last, 0, 404, Reason.HTTP_4XX, "no such hook")
+    assert settlement.result == Died(
+        Record(10, 5, last, 404, Reason.HTTP_4XX, history=(past,)), b"no such hook"
+    )
 
 
 @pytest.mark.parametrize(

@@ -8,9 +8,21 @@ from hypothesis import strategies as st
 
 from tests.unit.webhooks.builders import NOW
 from watcher.settings import RETRY_SCHEDULE
-from watcher.webhooks.outcome import NEVER_SENT, Attempt, Dead, Delivered, Reason, Retry, decide, reason_of
+from watcher.webhooks.outcome import (
+    NEVER_SENT,
+    NO_EFFECT,
+    Attempt,
+    Dead,
+    Delivered,
+    Effect,
+    Reason,
+    Retry,
+    decide,
+    effect_of,
+    reason_of,
+)
 
-FAILURES = [reason for reason in Reason if reason not in NEVER_SENT | {Reason.SUCCESS}]
+FAILURES = [reason for reason in Reason if reason not in NEVER_SENT | {Reason.SUCCESS, Reason.HTTP_410}]
 
 
 @pytest.mark.parametrize(
@@ -27,8 +39,9 @@ FAILURES = [reason for reason in Reason if reason not in NEVER_SENT | {Reason.SU
         (400, Reason.HTTP_4XX),
         (404, Reason.HTTP_4XX),
         (408, Reason.HTTP_408),
-        (409, Reason.HTTP_4XX),
+        (409, Reason.HTTP_409),
         (410, Reason.HTTP_410),
+        (425, Reason.HTTP_425),
         (429, Reason.HTTP_429),
         (500, Reason.HTTP_5XX),
         (503, Reason.HTTP_5XX),
@@ -68,6 +81,45 @@ def test_an_endpoint_is_never_asked_before_it_wants_to_be(
     outcome = decide(attempt, made=made, schedule=RETRY_SCHEDULE, now=NOW, jitter=jitter)
     assert isinstance(outcome, Retry)
     assert outcome.at >= NOW + wait
+
+
+@pytest.mark.parametrize("made", [1, 10, 11])
+def test_what_met_a_410_is_kept_and_due_at_once(made: int) -> None:
+    attempt = Attempt(Reason.HTTP_410, status=410)
+    assert decide(attempt, made=made, schedule=RETRY_SCHEDULE, now=NOW, jitter=0.5) == Retry(NOW)
+    assert effect_of(attempt, now=NOW) == Effect(gone=True)
+
+
+@pytest.mark.parametrize(
+    "reason",
+    [
+        Reason.SUCCESS,
+        Reason.HTTP_409,
+        Reason.HTTP_425,
+        Reason.HTTP_4XX,
+        Reason.INTERNAL,
+        Reason.EVENT_GONE,
+        Reason.EVENT_MALFORMED,
+    ],
+)
+def test_what_may_be_the_events_own_fault_says_nothing_of_the_endpoint(reason: Reason) -> None:
+    assert effect_of(Attempt(reason, retry_after="60"), now=NOW) == NO_EFFECT
+
+
+@pytest.mark.parametrize(
+    ("status", "held"), [(429, True), (502, True), (503, True), (504, True), (500, False), (408, False)]
+)
+def test_only_what_is_busy_is_held_for_as_long_as_it_asks(status: int, held: bool) -> None:
+    attempt = Attempt(reason_of(status), status=status, retry_after="60")
+    assert effect_of(attempt, now=NOW) == Effect(failed=True, hold_until=NOW + 60 if held else None)
+    assert effect_of(Attempt(reason_of(status), status=status), now=NOW) == Effect(failed=True)
+
+
+@pytest.mark.parametrize("reason", list(Reason))
+def test_every_reason_has_an_outcome_and_an_effect(reason: Reason) -> None:
+    attempt = Attempt(reason)
+    assert decide(attempt, made=1, schedule=RETRY_SCHEDULE, now=NOW, jitter=1.0)
+    assert effect_of(attempt, now=NOW)
 
 
 def test_reasons_are_fit_for_labels() -> None:

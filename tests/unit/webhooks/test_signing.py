@@ -6,11 +6,13 @@ import base64
 from datetime import UTC, datetime
 
 import pytest
+from cryptography.exceptions import InvalidSignature
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 from hypothesis import given
 from hypothesis import strategies as st
 from standardwebhooks.webhooks import Webhook, WebhookVerificationError
 
-from watcher.webhooks.signing import signature, signing_key
+from watcher.webhooks.signing import public_key, signature, signing_key
 
 raw_keys = st.binary(min_size=24, max_size=64)
 
@@ -59,12 +61,33 @@ def test_a_secret_stands_for_the_key_that_the_library_takes_from_it(key: bytes, 
     assert signing_key(secret) == key == Webhook(secret)._whsecret
 
 
+@given(st.binary(min_size=32, max_size=32), st.booleans(), st.uuids().map(str), st.binary())
+def test_a_private_keys_signature_is_verified_with_its_public_key(
+    seed: bytes, both: bool, message_id: str, body: bytes
+) -> None:
+    own = Ed25519PrivateKey.from_private_bytes(seed)
+    written = seed + own.public_key().public_bytes_raw() if both else seed
+    key = signing_key("whsk_" + base64.b64encode(written).decode())
+    assert isinstance(key, Ed25519PrivateKey)
+    first, second = signature([key, b"k" * 32], message_id, 1_800_000_000, body).split(" ")
+    assert second.startswith("v1,")
+    version, _, encoded = first.partition(",")
+    assert version == "v1a"
+    public = Ed25519PublicKey.from_public_bytes(base64.b64decode(public_key(key).removeprefix("whpk_")))
+    content = b"%b.1800000000.%b" % (message_id.encode(), body)
+    public.verify(base64.b64decode(encoded), content)
+    with pytest.raises(InvalidSignature):
+        public.verify(base64.b64decode(encoded), content + b"x")
+
+
 @pytest.mark.parametrize(
     "secret",
     [
         "",
         "whsec_",
         "whsk_MDEyMzQ1Njc4OWFiY2RlZg==",
+        "whsk_",
+        "whsk_not base64!",
         "MDEyMzQ1Njc4OWFiY2RlZg==",
         "whsec_not base64!",
         "whsec_A",
@@ -73,5 +96,5 @@ def test_a_secret_stands_for_the_key_that_the_library_takes_from_it(key: bytes, 
 def test_what_is_no_secret_is_refused_without_showing_it(secret: str) -> None:
     with pytest.raises(ValueError, match="signing secret") as refused:
         signing_key(secret)
-    assert not secret.removeprefix("whsec_") or secret not in str(refused.value)
+    assert not secret.partition("_")[2] or secret not in str(refused.value)
     assert refused.value.__cause__ is None

@@ -62,6 +62,10 @@ class World:
         found: Any = await self.redis.zrange(KEYS.due(name), 0, -1, withscores=True)
         return {entry_id.decode(): score / 1000 for entry_id, score in found}
 
+    async def claimed(self, name: str = "one") -> list[str]:
+        found: Any = await self.redis.zrange(KEYS.claimed(name), 0, -1)
+        return [entry_id.decode() for entry_id in found]
+
     async def dead(self, name: str = "one") -> list[dict[str, str]]:
         found: Any = await self.redis.xrange(KEYS.dead(name))
         return [{key.decode(): value.decode() for key, value in letter.items()} for _, letter in found]

@@ -4,7 +4,7 @@
 -- again because the answer was lost, changes nothing. The cursor then tells up to where every entry has been
 -- acknowledged.
 --
--- KEYS 1 events  2 cursor  3 endpoints  then due, waiting for each endpoint named
+-- KEYS 1 events  2 cursor  3 endpoints  then due, claimed, waiting for each endpoint named
 -- ARGV 1 group  2 now (ms)
 --      3 the entries, each as its id, a colon, and a comma before the position (from 1) of each of its
 --        endpoints among those that follow: `1700000000000-0:,1,3 1700000000000-1:`
@@ -13,10 +13,10 @@
 
 local events, cursor, endpoints = KEYS[1], KEYS[2], KEYS[3]
 local group, now, entries = ARGV[1], tonumber(ARGV[2]), ARGV[3]
-if not group or not now or not entries or #KEYS ~= #ARGV then
+local count = (#ARGV - 3) / 2
+if not group or not now or not entries or #KEYS ~= 3 + 3 * count then
   return redis.error_reply('ERR accept: keys and arguments do not fit together')
 end
-local count = (#ARGV - 3) / 2
 for i = 1, count do
   if not tonumber(ARGV[3 + 2 * i]) then
     return redis.error_reply('ERR accept: the delay of an endpoint is not a number')
@@ -44,8 +44,12 @@ for ms, seq, positions in string.gmatch(entries, '(%d+)%-(%d+):(%S*)') do
     for position in string.gmatch(positions, '%d+') do
       local endpoint = tonumber(position)
       redis.call('SADD', endpoints, ARGV[2 + 2 * endpoint])
-      redis.call('ZADD', KEYS[3 + 2 * endpoint], ms, id)
-      redis.call('ZADD', KEYS[2 + 2 * endpoint], 'NX', order + tonumber(ARGV[3 + 2 * endpoint]), id)
+      local due, claimed, waiting = unpack(KEYS, 1 + 3 * endpoint, 3 + 3 * endpoint)
+      redis.call('ZADD', waiting, ms, id)
+      -- One that is being delivered already is not due as well.
+      if not redis.call('ZSCORE', claimed, id) then
+        redis.call('ZADD', due, 'NX', order + tonumber(ARGV[3 + 2 * endpoint]), id)
+      end
       deliveries = deliveries + 1
     end
   end

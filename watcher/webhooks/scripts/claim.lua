@@ -1,28 +1,61 @@
 #!lua flags=allow-oom
--- Claim deliveries that are due: put their due time to the end of the claim, so that nobody else takes them
--- before. The new due time is the claim's token.
+-- Claim deliveries that are due: move them to the claims, so that nobody else takes them before the claim ends.
+-- That end is the claim's token. Claims that have ended go back to their place among what is due.
+--
+-- A lane that is paused gives nothing; one that is held gives nothing before the hold ends. After `threshold`
+-- failures in a row it gives one delivery at a time, the probe, which holds the lane until its claim ends or is
+-- settled.
 --
 -- It and `settle` run even when the server is out of memory: they are what frees it.
 --
--- KEYS 1 due  2 attempts  3 events
--- ARGV 1 now (ms)  2 end of the claim (ms, later than now)  3 most to claim
--- Returns {earliest due time left or '', {id, due time before, attempts so far or '', {field, value, …}} …};
---         an entry that is no longer on the stream has no fields
+-- KEYS 1 due  2 claimed  3 attempts  4 events  5 lane  6 kept
+-- ARGV 1 now (ms)  2 end of the claim (ms, later than now)  3 most to claim  4 threshold
+-- Returns {when to look again (ms) or '', {id, due time before, attempts so far or '', {field, value, …}} …};
+--         an entry that is neither on the stream nor kept has no fields
 
-local due, attempts, events = KEYS[1], KEYS[2], KEYS[3]
-local now, ends, most = tonumber(ARGV[1]), tonumber(ARGV[2]), tonumber(ARGV[3])
-if not now or not ends or not most or ends <= now or most < 1 then
-  return redis.error_reply('ERR claim: now, a later end and a number are needed')
+local due, claimed, attempts, events, lane, kept = unpack(KEYS)
+local now, ends, most, threshold = tonumber(ARGV[1]), tonumber(ARGV[2]), tonumber(ARGV[3]), tonumber(ARGV[4])
+if not now or not ends or not most or not threshold or ends <= now or most < 1 or threshold < 1 then
+  return redis.error_reply('ERR claim: now, a later end, a number and a threshold are needed')
+end
+
+for _, id in ipairs(redis.call('ZRANGE', claimed, '-inf', now, 'BYSCORE', 'LIMIT', 0, 1000)) do
+  local ms, seq = string.match(id, '^(%d+)%-(%d+)$')
+  redis.call('ZREM', claimed, id)
+  redis.call('ZADD', due, 'NX', math.min(tonumber(ms), now) + math.min(tonumber(seq), 4095) / 4096, id)
+end
+
+local state = redis.call('HMGET', lane, 'paused', 'hold', 'open', 'failures')
+if state[1] then return { '' } end
+local held = math.max(tonumber(state[2] or 0), tonumber(state[3] or 0))
+if held > now then return { string.format('%.0f', held) } end
+local probing = tonumber(state[4] or 0) >= threshold
+if probing then most = 1 end
+
+local function fields(id)
+  local entry = redis.call('XRANGE', events, id, id)[1]
+  if entry then return entry[2] end
+  local saved = redis.call('HGET', kept, id)
+  return saved and cmsgpack.unpack(saved) or {}
 end
 
 local reply = { '' }
 local found = redis.call('ZRANGE', due, '-inf', ARGV[1], 'BYSCORE', 'LIMIT', 0, most, 'WITHSCORES')
 for i = 1, #found, 2 do
   local id = found[i]
-  local entry = redis.call('XRANGE', events, id, id)[1]
-  redis.call('ZADD', due, 'XX', ends, id)
-  reply[#reply + 1] = { id, found[i + 1], redis.call('HGET', attempts, id) or '', entry and entry[2] or {} }
+  redis.call('ZREM', due, id)
+  redis.call('ZADD', claimed, ends, id)
+  reply[#reply + 1] = { id, found[i + 1], redis.call('HGET', attempts, id) or '', fields(id) }
 end
-local earliest = redis.call('ZRANGE', due, 0, 0, 'WITHSCORES')
-reply[1] = earliest[2] or ''
+if probing and #found > 0 then
+  redis.call('HSET', lane, 'open', ARGV[2])
+  reply[1] = ARGV[2]
+  return reply
+end
+local earliest
+for _, key in ipairs({ due, claimed }) do
+  local first = redis.call('ZRANGE', key, 0, 0, 'WITHSCORES')[2]
+  if first and (not earliest or tonumber(first) < tonumber(earliest)) then earliest = first end
+end
+reply[1] = earliest or ''
 return reply

@@ -1,30 +1,47 @@
 #!lua flags=allow-oom
--- Write down what came of claimed deliveries.
+-- Write down what came of claimed deliveries, and what it says of the endpoint's lane.
 --
 -- `delivered` always holds. The others count only while their claim does: when it has ended, the delivery may
 -- be somebody else's already, and what came of it here is `stale`.
 --
--- KEYS 1 due  2 waiting  3 attempts  4 dead  5 events
+-- Whatever was delivered closes the lane's breaker. Failures in a row open it from `threshold` on: for a random
+-- part of a time that doubles with each opening. What has failed for too long is paused.
+--
+-- KEYS 1 due  2 claimed  3 waiting  4 attempts  5 dead  6 events  7 lane  8 kept
 -- ARGV 1 ids of what was delivered, separated by spaces
+--      2 now (ms)  3 failures that count against the endpoint  4 hold the lane until (ms, 0: do not)
+--      5 why to pause it, or ''
+--      6 threshold  7 first and  8 longest time open (ms)  9 part of it (0 to 1)
+--      10 milliseconds of failing after which it is paused
 --      then for each other outcome one of
 --      'retry', id, token, due time (ms), attempts so far
---      'dead', id, token, reason, number of attempts, last status or '', last answer, failed at
+--      'dead', id, token, reason, number of attempts, last status or '', last answer, failed at, last attempts
 --      'release', id, token, due time (ms) to put back
--- Returns how many were settled, how many stale
+-- Returns how many were settled, how many stale, milliseconds for which the breaker opened or 0, why it paused or ''
 
-local due, waiting, attempts, dead, events = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5]
-local sizes = { retry = 5, dead = 8, release = 4 }
+local due, claimed, waiting, attempts = KEYS[1], KEYS[2], KEYS[3], KEYS[4]
+local dead, events, lane, kept = KEYS[5], KEYS[6], KEYS[7], KEYS[8]
+local sizes = { retry = 5, dead = 9, release = 4 }
+local FIRST = 11
 
-local delivered = ARGV[1]
-if not delivered then
+local delivered, pause = ARGV[1], ARGV[5]
+if #ARGV < FIRST - 1 then
   return redis.error_reply('ERR settle: nothing to settle')
 end
+local numbers = {}
+for _, place in ipairs({ 2, 3, 4, 6, 7, 8, 9, 10 }) do
+  numbers[place] = tonumber(ARGV[place])
+  if not numbers[place] then
+    return redis.error_reply('ERR settle: not a number: ' .. ARGV[place])
+  end
+end
+local now, failed, hold = numbers[2], numbers[3], numbers[4]
 for id in string.gmatch(delivered, '%S+') do
   if not string.match(id, '^%d+%-%d+$') then
     return redis.error_reply('ERR settle: not a stream id: ' .. id)
   end
 end
-local at = 2
+local at = FIRST
 while at <= #ARGV do
   local size = sizes[ARGV[at]]
   if not size or at + size - 1 > #ARGV then
@@ -44,21 +61,36 @@ end
 
 local function remove(id)
   redis.call('ZREM', due, id)
+  redis.call('ZREM', claimed, id)
   redis.call('ZREM', waiting, id)
   redis.call('HDEL', attempts, id)
+  redis.call('HDEL', kept, id)
 end
 
 local function is_held(id, token)
-  local score = redis.call('ZSCORE', due, id)
+  local score = redis.call('ZSCORE', claimed, id)
   return score and tonumber(score) == tonumber(token)
 end
 
-local function bury(id, reason, count, status, answer, failed_at)
+local function put_back(id, at)
+  redis.call('ZREM', claimed, id)
+  redis.call('ZADD', due, at, id)
+end
+
+local named = { entry_id = true, reason = true, attempts = true, status = true, answer = true, failed_at = true,
+  history = true }
+
+local function bury(id, reason, count, status, answer, failed_at, history)
   local letter = { 'entry_id', id, 'reason', reason, 'attempts', count, 'status', status, 'answer', answer,
-    'failed_at', failed_at }
+    'failed_at', failed_at, 'history', history }
   local entry = redis.call('XRANGE', events, id, id)[1]
-  if entry then
-    for _, part in ipairs(entry[2]) do letter[#letter + 1] = part end
+  local saved = redis.call('HGET', kept, id)
+  local fields = entry and entry[2] or (saved and cmsgpack.unpack(saved)) or {}
+  for at = 1, #fields, 2 do
+    if not named[fields[at]] then
+      letter[#letter + 1] = fields[at]
+      letter[#letter + 1] = fields[at + 1]
+    end
   end
   redis.call('XADD', dead, '*', unpack(letter))
 end
@@ -68,23 +100,44 @@ for id in string.gmatch(delivered, '%S+') do
   remove(id)
   settled = settled + 1
 end
-at = 2
+at = FIRST
 while at <= #ARGV do
   local verdict, id, token = ARGV[at], ARGV[at + 1], ARGV[at + 2]
   if not is_held(id, token) then
     stale = stale + 1
   else
     if verdict == 'retry' then
-      redis.call('ZADD', due, 'XX', ARGV[at + 3], id)
+      put_back(id, ARGV[at + 3])
       redis.call('HSET', attempts, id, ARGV[at + 4])
     elseif verdict == 'dead' then
-      bury(id, unpack(ARGV, at + 3, at + 7))
+      bury(id, unpack(ARGV, at + 3, at + 8))
       remove(id)
     else
-      redis.call('ZADD', due, 'XX', ARGV[at + 3], id)
+      put_back(id, ARGV[at + 3])
+      redis.call('HDEL', lane, 'open') -- it may have been the probe
     end
     settled = settled + 1
   end
   at = at + sizes[verdict]
 end
-return { settled, stale }
+
+local opened = 0
+if #delivered > 0 then
+  redis.call('HDEL', lane, 'failures', 'failing_since', 'openings', 'open')
+end
+if failed > 0 then
+  redis.call('HSETNX', lane, 'failing_since', ARGV[2])
+  if redis.call('HINCRBY', lane, 'failures', failed) >= numbers[6] then
+    local openings = redis.call('HINCRBY', lane, 'openings', 1)
+    opened = math.ceil(numbers[9] * math.min(numbers[8], numbers[7] * 2 ^ math.min(openings - 1, 30)))
+    redis.call('HSET', lane, 'open', string.format('%.0f', now + opened))
+  end
+  if now - tonumber(redis.call('HGET', lane, 'failing_since')) >= numbers[10] then pause = 'failing' end
+end
+if hold > tonumber(redis.call('HGET', lane, 'hold') or 0) then redis.call('HSET', lane, 'hold', ARGV[4]) end
+if pause ~= '' and redis.call('HSETNX', lane, 'paused', pause) == 1 then
+  redis.call('HSET', lane, 'paused_at', ARGV[2])
+else
+  pause = ''
+end
+return { settled, stale, opened, pause }

@@ -1,0 +1,214 @@
+"""An endpoint that fails, asks to wait or wants no more, and what people do about it; on a real server."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import pytest
+from redis.asyncio import Redis
+from structlog.testing import capture_logs
+
+from tests.integration.test_webhooks_scripts import Stage
+from tests.unit.webhooks.builders import KEYS, NOW, endpoint, event, publish
+from tests.unit.webhooks.receiver import answer, receiving, reset
+from tests.unit.webhooks.world import World, arrived
+from watcher.webhooks import control
+from watcher.webhooks.outcome import Delivered, Effect, Reason
+from watcher.webhooks.queue import (
+    Breaker,
+    Claim,
+    DeliveryQueue,
+    GiveBack,
+    Record,
+    Retried,
+    Settled,
+    Settlement,
+)
+from watcher.webhooks.stats import LaneStats, lane_stats
+
+BREAKER = Breaker(threshold=3, first=2.0, longest=10.0, patience=3600.0)
+FAILED = Effect(failed=True)
+RECORD = Record(1, 5, 6, 500, Reason.HTTP_5XX)
+
+
+@pytest.fixture
+def world(redis: Redis) -> World:
+    return World(redis)
+
+
+@pytest.fixture
+async def stage(redis: Redis) -> Stage:
+    """Twenty events that wait for delivery."""
+    stage = Stage(redis)
+    stage.queue = DeliveryQueue(redis, KEYS, "one", BREAKER)
+    await stage.group.join()
+    await publish(redis, *(event(number) for number in range(20)))
+    await stage.accept(*await stage.read())
+    return stage
+
+
+async def fail(stage: Stage, claims: Sequence[Claim], now: float, jitter: float = 1.0) -> Settled:
+    results = [Settlement(claim, Retried(now + 300, RECORD), FAILED) for claim in claims]
+    return await stage.queue.settle(results, now=now, jitter=jitter)
+
+
+async def state(stage: Stage) -> LaneStats:
+    return await lane_stats(stage.redis, KEYS, "one")
+
+
+class TestBreaker:
+    async def test_it_opens_after_failures_in_a_row(self, stage: Stage) -> None:
+        assert (await fail(stage, await stage.claim(most=2), NOW)).opened == 0
+        assert (await fail(stage, await stage.claim(most=2), NOW)).opened == 2.0
+        assert await stage.claim(now=NOW + 1.999) == []
+        found = await stage.queue.claim(now=NOW + 1, seconds=30, most=5)
+        assert (found.claims, found.next_due) == ([], NOW + 2)
+
+    async def test_a_success_in_between_starts_the_count_again(self, stage: Stage) -> None:
+        await fail(stage, await stage.claim(most=2), NOW)
+        [claim] = await stage.claim(most=1)
+        await stage.settle([Settlement(claim, Delivered())])
+        assert (await fail(stage, await stage.claim(most=2), NOW)).opened == 0
+        assert (await state(stage)).failures == 2
+
+    async def test_then_one_probe_decides_for_everybody(self, stage: Stage) -> None:
+        await fail(stage, await stage.claim(most=3), NOW)
+        other = DeliveryQueue(stage.redis, KEYS, "one", BREAKER)
+        [probe] = await stage.claim(now=NOW + 2)
+        assert (await other.claim(now=NOW + 2, seconds=30, most=10)).claims == []
+        await stage.settle([Settlement(probe, Delivered())])
+        assert len((await other.claim(now=NOW + 2, seconds=30, most=10)).claims) == 10
+
+    async def test_it_stays_open_twice_as_long_each_time_up_to_a_bound(self, stage: Stage) -> None:
+        now, waits = NOW, []
+        claims = await stage.claim(most=3)
+        for _ in range(5):
+            settled = await fail(stage, claims, now)
+            waits.append(settled.opened)
+            now += settled.opened
+            claims = await stage.claim(now=now)
+            assert len(claims) == 1
+        assert waits == [2, 4, 8, 10, 10]
+
+    async def test_replicas_do_not_come_back_in_step(self, stage: Stage) -> None:
+        assert (await fail(stage, await stage.claim(most=3), NOW, jitter=0.25)).opened == 0.5
+
+    async def test_a_probe_that_was_never_settled_does_not_close_the_lane_for_good(
+        self, stage: Stage
+    ) -> None:
+        await fail(stage, await stage.claim(most=3), NOW)
+        [probe] = await stage.claim(now=NOW + 2, seconds=30)
+        assert await stage.claim(now=NOW + 31.9) == []
+        [again] = await stage.claim(now=NOW + 32)
+        assert again.entry_id == probe.entry_id
+
+    async def test_a_probe_that_is_given_back_makes_room_for_the_next(self, stage: Stage) -> None:
+        await fail(stage, await stage.claim(most=3), NOW)
+        [probe] = await stage.claim(now=NOW + 2)
+        await stage.settle([Settlement(probe, GiveBack())], NOW + 2)
+        assert len(await stage.claim(now=NOW + 2)) == 1
+
+    async def test_what_fails_for_too_long_is_paused(self, stage: Stage) -> None:
+        await fail(stage, await stage.claim(most=1), NOW)
+        settled = await fail(stage, await stage.claim(now=NOW + 3600, most=1), NOW + 3600)
+        assert settled.paused == "failing"
+        assert await stage.claim(now=NOW + 9999) == []
+        assert (await state(stage)).paused == "failing"
+        assert len(await stage.waiting()) == 20
+
+
+class TestHold:
+    async def test_nothing_is_claimed_before_the_endpoint_wants_it(self, stage: Stage) -> None:
+        [claim, *_] = await stage.claim(most=3)
+        effect = Effect(failed=True, hold_until=NOW + 60)
+        await stage.settle([Settlement(claim, Retried(NOW + 60, RECORD), effect)])
+        assert await stage.claim(now=NOW + 59.999) == []
+        assert len(await stage.claim(now=NOW + 60)) == 20
+
+    async def test_neither_a_success_nor_a_shorter_wish_shortens_it(self, stage: Stage) -> None:
+        one, two, three = await stage.claim(most=3)
+        for claim, wait in ((one, 60), (two, 5)):
+            effect = Effect(failed=True, hold_until=NOW + wait)
+            await stage.settle([Settlement(claim, Retried(NOW + wait, RECORD), effect)])
+        await stage.settle([Settlement(three, Delivered())])
+        assert await stage.claim(now=NOW + 59.999) == []
+
+
+class TestByHand:
+    async def test_a_paused_lane_gives_nothing_and_keeps_everything(self, stage: Stage) -> None:
+        await control.pause(stage.redis, KEYS, "one", NOW)
+        assert await stage.claim() == []
+        later = await publish(stage.redis, event(99))
+        await stage.accept(*await stage.read())
+        assert (await stage.waiting())[-1:] == later
+        found = await state(stage)
+        assert (found.paused, found.paused_at) == ("by hand", NOW)
+
+    async def test_resumed_it_delivers_everything_in_order_whatever_had_been_tried(
+        self, stage: Stage
+    ) -> None:
+        claims = await stage.claim(most=3)
+        await fail(stage, claims[1:], NOW)  # due in five minutes; the first is still under way
+        await control.pause(stage.redis, KEYS, "one", NOW)
+        assert await control.resume(stage.redis, KEYS, "one", NOW) == 20
+        found = await stage.claim()
+        assert [claim.entry_id for claim in found] == (await stage.waiting())[1:]
+        after = await state(stage)
+        assert (after.depth, after.paused, after.held_until, after.failures) == (20, "", 0, 0)
+
+    async def test_what_is_delivered_while_it_is_paused_is_delivered(self, stage: Stage) -> None:
+        [claim] = await stage.claim(most=1)
+        await control.pause(stage.redis, KEYS, "one", NOW)
+        assert await stage.settle([Settlement(claim, Delivered())]) == Settled(1, 0)
+
+    async def test_forgotten_nothing_of_it_is_left(self, stage: Stage) -> None:
+        await fail(stage, await stage.claim(most=3), NOW)
+        assert await control.forget(stage.redis, KEYS, "one") == 20
+        assert await stage.redis.keys("*:one") == []
+        members: Any = await stage.redis.smembers(KEYS.endpoints)
+        assert members == {b"two"}
+
+
+class TestLane:
+    async def test_a_410_pauses_and_nothing_is_sent_after_it(self, world: World) -> None:
+        async with receiving(answer(410), answer()) as receiver:
+            to = endpoint(url=receiver.url, concurrency=1)
+            with capture_logs() as logs:
+                async with world.running(to):
+                    ids = await publish(world.redis, *(event(number) for number in range(5)))
+                    await receiver.received(1)
+                    await world.clock.advance(7200)
+                    assert len(receiver.requests) == 1
+                    assert await world.waiting() == ids
+                    await control.resume(world.redis, KEYS, "one", world.clock.time())
+                    await world.let_pass(1, receiver.received(6))
+                    await world.settled()
+        assert [line["reason"] for line in logs if line["event"] == "endpoint.paused"] == ["http_410"]
+        assert set(arrived(receiver).values()) == {1, 2}
+
+    async def test_retry_after_holds_the_whole_lane_to_the_second(self, world: World) -> None:
+        busy = answer(429, retry_after="600")
+        async with (
+            receiving(busy, answer()) as receiver,
+            world.running(endpoint(url=receiver.url, concurrency=1)),
+        ):
+            await publish(world.redis, event(1))
+            await world.attempted(1)
+            await publish(world.redis, event(2))
+            await world.clock.advance(599)
+            assert len(receiver.requests) == 1
+            await world.let_pass(1, receiver.received(3))
+            await world.settled()
+
+    async def test_a_dead_endpoint_is_probed_and_not_hammered(self, world: World) -> None:
+        async with (
+            receiving(*[reset] * 40, answer()) as receiver,
+            world.running(endpoint(url=receiver.url, concurrency=4)),
+        ):
+            await publish(world.redis, *(event(number) for number in range(300)))
+            await receiver.received(10)
+            await world.clock.advance(0.5)
+            assert len(receiver.requests) <= 14
+            await world.let_pass(3600, world.settled())
+        assert len(arrived(receiver)) == 300

@@ -1,0 +1,226 @@
+"""Sending again what was sent, or given up, before; on a real server."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+from redis.asyncio import Redis
+from redis.exceptions import ResponseError
+from structlog.testing import capture_logs
+
+from tests.integration.test_webhooks_scripts import Stage
+from tests.unit.webhooks.builders import KEYS, NOW, endpoint, event, publish
+from tests.unit.webhooks.receiver import answer, receiving
+from tests.unit.webhooks.world import World, arrived
+from watcher.state.lua import script
+from watcher.webhooks.letters import Choice, Letter, drop, letters, retry
+from watcher.webhooks.outcome import Delivered, Reason
+from watcher.webhooks.queue import Died, Record, Settlement
+from watcher.webhooks.replay import Replay, replay
+
+EVERYTHING = Choice()
+LETTER = Letter("one", "1700000000000-0", "event", "ocr_task.success", "task", "http_5xx", 10, "500", "", "")
+
+
+@pytest.fixture
+def world(redis: Redis) -> World:
+    return World(redis)
+
+
+@pytest.fixture
+async def stage(redis: Redis) -> Stage:
+    stage = Stage(redis)
+    await stage.group.join()
+    return stage
+
+
+async def replayed(redis: Redis, low: int = 0, high: int = 2**42) -> list[Replay]:
+    return [at async for at in replay(redis, KEYS, endpoint(), low=low, high=high, now=NOW)]
+
+
+async def found(redis: Redis, choice: Choice = EVERYTHING) -> list[Letter]:
+    return [letter async for letter in letters(redis, KEYS, "one", choice)]
+
+
+class TestReplay:
+    async def test_what_was_delivered_is_delivered_again_with_its_id_and_marked_in_the_log(
+        self, world: World
+    ) -> None:
+        events = [event(1), event(2), event(3, "processing")]
+        async with receiving() as receiver:
+            with capture_logs() as logs:
+                async with world.running(endpoint(url=receiver.url)):
+                    await publish(world.redis, *events)
+                    await receiver.received(2)
+                    await world.settled()
+                    *_, last = await replayed(world.redis)
+                    assert (last.read, last.delivered) == (3, 2)
+                    await world.let_pass(1, receiver.received(4))
+                    await world.settled()
+        assert arrived(receiver) == {events[0].id: 2, events[1].id: 2}
+        lines = [line.get("replayed", False) for line in logs if line["event"] == "delivery.attempted"]
+        assert lines == [False, False, True, True]
+        assert receiver.requests[0].body in [request.body for request in receiver.requests[2:]]
+
+    async def test_what_waits_is_left_as_it_is(self, stage: Stage) -> None:
+        await publish(stage.redis, event(1), event(2))
+        await stage.accept(*await stage.read(), to=(0,))
+        before = await stage.due()
+        assert (await replayed(stage.redis))[-1].delivered == 0
+        assert await stage.due() == before
+
+    async def test_only_the_range_is_read(self, stage: Stage) -> None:
+        for ms in (5, 6, 7, 8):
+            await stage.redis.execute_command("XADD", KEYS.events, f"{ms}-0", "a", "b")  # type: ignore[no-untyped-call] # the client's own
+        assert [at.read for at in await replayed(stage.redis, 6, 8)] == [0, 2]
+
+    async def test_interrupted_it_goes_on_where_it_stopped(self, stage: Stage) -> None:
+        ids = await publish(stage.redis, *(event(number) for number in range(1200)))
+        low, high = int(ids[0].split("-")[0]), int(ids[-1].split("-")[0]) + 1
+        async for at in replay(stage.redis, KEYS, endpoint(), low=low, high=high, now=NOW):
+            if at.read == 500:
+                break
+        rest = await replayed(stage.redis, low, high)
+        assert [at.read for at in rest] == [0, 500, 700]
+        assert await stage.waiting() == ids
+        assert rest[-1].share_done > rest[0].share_done
+        assert [at.read for at in await replayed(stage.redis, low, high)][-1] == 1200, "done, it begins anew"
+
+    async def test_it_is_sent_in_order(self, stage: Stage) -> None:
+        ids = await publish(stage.redis, *(event(number) for number in range(20)))
+        await replayed(stage.redis)
+        assert [claim.entry_id for claim in await stage.claim()] == ids
+
+
+class TestLetters:
+    @pytest.fixture
+    async def dead(self, stage: Stage) -> list[str]:
+        """Two dead letters; the ids of their events on the stream."""
+        ids = await publish(stage.redis, event(1), event(2, "error"))
+        await stage.accept(*await stage.read(), to=(0,))
+        claims = await stage.claim()
+        reasons = (Reason.HTTP_5XX, Reason.DNS)
+        await stage.settle(
+            [
+                Settlement(claim, Died(Record(10, 5, int(NOW * 1000), 500, reason), b"no"))
+                for claim, reason in zip(claims, reasons, strict=True)
+            ]
+        )
+        return ids
+
+    async def test_they_say_what_happened(self, stage: Stage, dead: list[str]) -> None:
+        one, two = await found(stage.redis)
+        assert (one.endpoint, one.type, one.reason, one.attempts, one.status) == (
+            "one",
+            "ocr_task.success",
+            "http_5xx",
+            10,
+            "500",
+        )
+        assert (one.event_id, one.answer) == (event(1).id, "no")
+        assert (two.type, two.reason) == ("ocr_task.error", "dns")
+
+    @pytest.mark.parametrize(
+        ("choice", "fits"),
+        [
+            (Choice(), True),
+            (Choice(ids=frozenset({"1700000000000-0"})), True),
+            (Choice(ids=frozenset({"event"})), True),
+            (Choice(ids=frozenset({"other"})), False),
+            (Choice(type="ocr_task.success"), True),
+            (Choice(type="ocr_task.error"), False),
+            (Choice(reason="http_5xx"), True),
+            (Choice(reason="dns"), False),
+            (Choice(since=1_700_000_000_000), True),
+            (Choice(since=1_700_000_000_001), False),
+            (Choice(until=1_700_000_000_001), True),
+            (Choice(until=1_700_000_000_000), False),
+            (Choice(type="ocr_task.success", reason="dns"), False),
+        ],
+    )
+    def test_they_are_chosen_by_all_that_is_given(self, choice: Choice, fits: bool) -> None:
+        assert choice.fits(LETTER) is fits
+        assert not Choice(ids=frozenset({"x"})).fits(replace(LETTER, event_id=""))
+
+    async def test_more_than_are_read_at_once_are_all_there(self, stage: Stage) -> None:
+        for number in range(450):
+            await stage.redis.xadd(KEYS.dead("one"), {"entry_id": f"1-{number}", "reason": "dns"})
+        assert len(await found(stage.redis)) == 450
+        ids = [letter.id for letter in await found(stage.redis)]
+        assert await drop(stage.redis, KEYS, "one", ids) == 450
+        assert await found(stage.redis) == []
+
+    @pytest.mark.parametrize("trimmed", [False, True], ids=["on the stream", "trimmed"])
+    async def test_retried_they_are_delivered_after_all(
+        self, stage: Stage, dead: list[str], trimmed: bool
+    ) -> None:
+        if trimmed:
+            await stage.redis.xtrim(KEYS.events, maxlen=0)
+        ids = [letter.id for letter in await found(stage.redis)]
+        assert await retry(stage.redis, KEYS, "one", ids, NOW) == 2
+        assert await found(stage.redis) == []
+        claims = await stage.claim()
+        assert [claim.fields[b"id"].decode() for claim in claims] == [event(1).id, event(2, "error").id]
+        assert all(claim.record is not None and claim.record.replayed for claim in claims)
+        await stage.settle([Settlement(claim, Delivered()) for claim in claims])
+        assert await stage.waiting() == []
+        assert not await stage.redis.exists(KEYS.kept("one"), KEYS.attempts("one"))
+
+    async def test_one_that_dies_again_is_as_it_was_though_the_stream_has_dropped_it(
+        self, stage: Stage, dead: list[str]
+    ) -> None:
+        await stage.redis.xtrim(KEYS.events, maxlen=0)
+        before = await found(stage.redis)
+        await retry(stage.redis, KEYS, "one", [before[0].id], NOW)
+        [claim] = await stage.claim()
+        await stage.settle([Settlement(claim, Died(Record(3, 5, int(NOW * 1000), None, Reason.DNS), b""))])
+        after = (await found(stage.redis))[-1]
+        assert (after.event_id, after.type, after.reason, after.attempts) == (
+            event(1).id,
+            "ocr_task.success",
+            "dns",
+            3,
+        )
+
+    async def test_one_that_is_gone_meanwhile_is_not_counted(self, stage: Stage, dead: list[str]) -> None:
+        [one, two] = [letter.id for letter in await found(stage.redis)]
+        await drop(stage.redis, KEYS, "one", [one])
+        assert await retry(stage.redis, KEYS, "one", [one, two], NOW) == 1
+
+    async def test_a_lane_sends_them(self, world: World) -> None:
+        async with (
+            receiving(answer(500), answer()) as receiver,
+            world.running(endpoint(url=receiver.url, retry_schedule=(0,))),
+        ):
+            await publish(world.redis, event(1))
+            await receiver.received(1)
+            await world.settled()
+            [letter] = await found(world.redis)
+            await retry(world.redis, KEYS, "one", [letter.id], world.clock.time())
+            await world.let_pass(1, receiver.received(2))
+            await world.settled()
+        assert arrived(receiver) == {event(1).id: 2}
+
+
+@pytest.mark.parametrize(
+    ("name", "keys", "words"),
+    [
+        ("revive", 6, ["soon", "{}", "1-0"]),
+        ("revive", 6, [5, "{}", "x"]),
+        ("revive", 6, [5]),
+        ("redeliver", 4, ["soon", "one", "{}", "1-0"]),
+        ("redeliver", 4, [5, "one", "{}", "x"]),
+        ("redeliver", 4, [5, "one"]),
+        ("reorder", 3, ["soon", 0, 5]),
+        ("reorder", 3, [5, 0]),
+    ],
+)
+async def test_wrong_arguments_are_refused(
+    stage: Stage, name: str, keys: int, words: list[str | int]
+) -> None:
+    step = stage.redis.register_script(script("watcher.webhooks", name))
+    places = [KEYS.due("one"), KEYS.waiting("one"), KEYS.attempts("one"), KEYS.dead("one"), KEYS.events]
+    with pytest.raises(ResponseError, match=f"{name}: "):
+        await step(keys=[*places, KEYS.kept("one")][:keys], args=words)
+    assert await stage.waiting() == []

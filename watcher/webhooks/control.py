@@ -1,0 +1,65 @@
+"""Pausing an endpoint, letting it go on, and forgetting one that is configured no longer."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from redis.asyncio import Redis
+
+from watcher.state.keys import Keys
+from watcher.state.lua import script
+from watcher.state.store import store_errors
+
+PAUSED_BY_HAND: Final = "by hand"
+BATCH: Final = 500
+"""Deliveries in one step: the server stands still for it."""
+
+
+async def pause(redis: Redis, keys: Keys, endpoint: str, now: float) -> None:
+    """Send nothing more to an endpoint; what is due is kept. ``now`` is in unix seconds.
+
+    Raises:
+        StoreUnavailable: the store does not answer.
+    """
+    with store_errors():
+        await redis.hset(
+            keys.lane(endpoint), mapping={"paused": PAUSED_BY_HAND, "paused_at": int(now * 1000)}
+        )
+
+
+async def resume(redis: Redis, keys: Keys, endpoint: str, now: float) -> int:
+    """Send to an endpoint again, at once: everything that waits, in the stream's order. How much that is.
+
+    Raises:
+        StoreUnavailable: the store does not answer; it is still paused, and may be resumed again.
+    """
+    step = redis.register_script(script("watcher.webhooks", "reorder"))
+    places = [keys.due(endpoint), keys.claimed(endpoint), keys.waiting(endpoint)]
+    waiting = 0
+    with store_errors():
+        while found := await step(keys=places, args=[int(now * 1000), waiting, waiting + BATCH - 1]):
+            waiting += int(found)
+        await redis.unlink(keys.lane(endpoint))
+    return waiting
+
+
+async def forget(redis: Redis, keys: Keys, endpoint: str) -> int:
+    """Drop everything that is kept for an endpoint, dead letters too. How many deliveries waited.
+
+    Raises:
+        StoreUnavailable: the store does not answer.
+    """
+    with store_errors():
+        waited = int(await redis.zcard(keys.waiting(endpoint)))
+        await redis.unlink(
+            keys.due(endpoint),
+            keys.claimed(endpoint),
+            keys.waiting(endpoint),
+            keys.attempts(endpoint),
+            keys.lane(endpoint),
+            keys.kept(endpoint),
+            keys.replay(endpoint),
+            keys.dead(endpoint),
+        )
+        await redis.srem(keys.endpoints, endpoint)
+    return waited
