@@ -184,7 +184,7 @@ class App:
             metrics=self._metrics,
             jitter=random.random,
             schedule=Schedule(target=settings.poll.target_delay, interval=settings.poll.interval),
-            pacer=Pacer(settings.monite.requests_per_second),
+            pacer=Pacer(settings.monite.requests_per_second, settings.poll.interval),
         )
         entities = settings.monite.entities
         scopes = (

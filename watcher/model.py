@@ -47,6 +47,14 @@ class Scope:
         return self.entity_id or "-"
 
 
+@dataclass(frozen=True, slots=True)
+class Weight:
+    """What a number of scopes weighs, by its traffic, in the sharing of the request budget."""
+
+    traffic: float = 0.0
+    scopes: int = 0
+
+
 HintSource = Literal["http", "monite", "stream"]
 """Who gave a hint: ``POST /hints``, Monite's own webhook, or somebody who wrote to the stream."""
 

@@ -16,7 +16,7 @@ from tests.unit.polling.api import Api, Asked, in_turn, life, unavailable
 from tests.unit.polling.daemon import DEFAULT, KEYS, SOURCE, Daemon, EndingClock, policy, run_until
 from tests.unit.state.heard_clock import HeardClock
 from watcher.metrics import Metrics
-from watcher.model import EntityId, Scope, TaskId, from_seconds
+from watcher.model import EntityId, Scope, TaskId, Weight, from_seconds
 from watcher.monite.errors import MoniteError, Rejected, ScopeRejected, Unauthorized
 from watcher.polling.board import Board
 from watcher.polling.pacer import Pacer
@@ -457,23 +457,27 @@ class TestShard:
         shard.api.fault = lambda asked: failure if asked.scope.key == "a" else None
         async with shard.running():
             await shard.polled("b")
-            await shard.clock.advance(1000)
-            await shard.polled("b")
-            assert shard.board.report(Scope(EntityId("a"))).trouble == failure.reason
+            again = asyncio.create_task(shard.polled("b"))
+            failing = shard.board.report(Scope(EntityId("a")))
+            while not again.done() or failing.trouble is None:
+                await shard.clock.waits.get()
+                await shard.clock.advance(1000)
+            assert failing.trouble == failure.reason
             assert shard.board.report(Scope(EntityId("b"))).trouble is None
 
     async def test_it_plans_with_its_part_of_the_budget_alone(self, held: Redis) -> None:
         own, other = (Keys(KEYS.namespace, number, 2) for number in range(2))
         await held.set(own.lease, "n")
-        await held.set(other.weight, 0.5)
+        await Weights(held, other).exchange(Weight(0.5, 7))
         shard = Shard(held, "a", keys=own)
         async with shard.running():
             await shard.polled("a")
-            assert shard.pacer.elsewhere == 0.5
-            await held.delete(other.weight)
-            while shard.pacer.elsewhere:  # its answer from the server may take a while
+            while shard.pacer.elsewhere != Weight(0.5, 7):  # the server's answer may take a while
                 await shard.clock.wait_out(SHARING)
-            assert float(await held.get(own.weight) or 0) == pytest.approx(shard.pacer.weight)
+            await held.delete(other.weight)
+            while shard.pacer.elsewhere != Weight():
+                await shard.clock.wait_out(SHARING)
+            assert await Weights(held, other).exchange(Weight()) == shard.pacer.weight
 
     async def test_a_lost_lease_ends_all_of_them(self, held: Redis) -> None:
         shard = Shard(held, "a", "b")

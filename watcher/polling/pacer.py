@@ -2,15 +2,16 @@
 
 Visits in proportion to the square root of each scope's arrival rate give the least mean delay over all tasks
 (minimise ``sum(rate_e / visits_e)`` for a fixed ``sum(visits_e)``). A scope in which next to nothing arrives
-keeps a small share, so that what does arrive is discovered.
+keeps a small share, so that what does arrive is discovered. Where the scopes are so few that each can be looked
+at once an interval, it is, however much arrives in others.
 """
 
 from __future__ import annotations
 
-from math import sqrt
+from math import inf, sqrt
 from typing import Final
 
-from watcher.model import Scope
+from watcher.model import Scope, Weight
 
 LOAD: Final = 0.9
 """Part of the budget that polling plans with: a queue that is loaded fully never empties."""
@@ -23,26 +24,39 @@ class Pacer:
 
     ``elsewhere`` is what the scopes of other shards weigh, as their pacers say. Were they left out, every shard
     would plan with the whole budget, and its requests would wait in line, a busy scope's behind all idle ones.
+    ``interval`` is the seconds within which each scope is to be looked at, where the budget affords it.
     """
 
-    def __init__(self, requests_per_second: float) -> None:
-        self.elsewhere = 0.0
+    def __init__(self, requests_per_second: float, interval: float = inf) -> None:
+        self.elsewhere = Weight()
         self._rate = requests_per_second * LOAD
+        self._interval = interval
         self._weights: dict[Scope, float] = {}
         self._total = 0.0
 
     @property
-    def weight(self) -> float:
+    def weight(self) -> Weight:
         """What the shard's scopes weigh together."""
-        return self._total
+        return Weight(self._total, len(self._weights))
 
     def pace(self, scope: Scope, arrival_rate: float) -> float:
         """Requests a second for a scope in which so many tasks arrive a second; takes note of the scope."""
         weight = sqrt(arrival_rate + IDLE_RATE)
         self._total += weight - self._weights.get(scope, 0.0)
         self._weights[scope] = weight
-        return self._rate * weight / (self._total + self.elsewhere)
+        scopes = len(self._weights) + self.elsewhere.scopes
+        alike = self._alike(scopes)
+        shared = self._rate - scopes * alike
+        return alike + shared * weight / (self._total + self.elsewhere.traffic)
 
     def leave(self, scope: Scope) -> None:
         """Take a scope out of the sharing."""
         self._total -= self._weights.pop(scope, 0.0)
+
+    def _alike(self, scopes: int) -> float:
+        """Requests a second that every scope has, whatever arrives in it.
+
+        One an interval while that takes up to half of the budget, then less, and none where all of it would not do.
+        """
+        part = scopes / self._interval / self._rate
+        return min(1.0, max(0.0, 2.0 - 2.0 * part)) / self._interval

@@ -13,7 +13,7 @@ import structlog
 from watcher.clock import Clock
 from watcher.errors import StoreError, StoreUnavailable
 from watcher.metrics import Metrics
-from watcher.model import SECOND, Micros, Scope, Task
+from watcher.model import SECOND, Micros, Scope, Task, Weight
 from watcher.monite.errors import MoniteError, RateLimited, ScopeRejected, Unavailable
 from watcher.polling.backfiller import Backfiller, Means
 from watcher.polling.board import Board, ScopeReport
@@ -58,7 +58,7 @@ class ScopeSource(Protocol):
 class SharedWeights(Protocol):
     """What the scopes of all shards weigh."""
 
-    async def exchange(self, weight: float) -> float:
+    async def exchange(self, own: Weight) -> Weight:
         """Tell this shard's weight; the sum of the others'. Raises ``StoreUnavailable``."""
         ...
 

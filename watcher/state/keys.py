@@ -5,7 +5,7 @@
 | ``{ns}:lease`` | string | the holder's nonce; expires with the lease |
 | ``{ns}:scopes`` | set | keys of the scopes that were ever watched |
 | ``{ns}:scope:<scope>`` | hash | ``start``: first-run rule, ``coverage``: intervals read, ``adopted``, … |
-| ``{ns}:weight`` | string | what its scopes weigh in the sharing of the budget; expires as the lease does |
+| ``{ns}:weight`` | string | what its scopes weigh in sharing the budget, and their number; expires as the lease does |
 | ``{ns}:backfill`` | hash | what a backfill is to read, and how far it has come |
 | ``{ns}:inflight:<scope>`` | sorted set | task id → created_at of what has not ended |
 | ``{ns}:tasks:<scope>:<bucket>`` | hash | task id → record, for the tasks created in one hour |

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from math import inf
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -83,6 +85,30 @@ def test_scopes_share_the_budget_by_the_square_root_of_their_rates(rates: list[f
     busy = [(pace, rate) for pace, rate in zip(paces, rates, strict=True) if rate > 1]
     for pace, rate in busy:
         assert pace / busy[0][0] == pytest.approx((rate / busy[0][1]) ** 0.5, rel=0.01)
+
+
+@pytest.mark.parametrize(
+    ("scopes", "seconds"),
+    [
+        pytest.param(54, 5.0, id="half of the budget looks at each once an interval"),
+        pytest.param(81, 10.0, id="three quarters would do so, and half of that is given"),
+        pytest.param(108, inf, id="all of it would do so, and leave nothing to the busy"),
+        pytest.param(2000, inf, id="it cannot be done"),
+    ],
+)
+def test_idle_scopes_are_looked_at_once_an_interval_while_the_budget_affords_it(
+    scopes: int, seconds: float
+) -> None:
+    pacer = Pacer(24, interval=5.0)
+    rates = {Scope(EntityId(str(number))): 0.0 if number else 20.0 for number in range(scopes)}
+    for _ in range(2):
+        paces = [pacer.pace(scope, rate) for scope, rate in rates.items()]
+    by_traffic = Pacer(24)
+    for _ in range(2):
+        alone = [by_traffic.pace(scope, rate) for scope, rate in rates.items()]
+
+    assert sum(paces) == pytest.approx(24 * LOAD)
+    assert min(paces) == pytest.approx(1 / seconds + alone[-1] * (1 - scopes / seconds / (24 * LOAD)))
 
 
 def test_a_scope_that_leaves_gives_its_share_back() -> None:
