@@ -8,27 +8,33 @@ from __future__ import annotations
 import random
 from bisect import bisect_left
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
-from typing import cast
+from typing import Final, cast
 
 import msgspec
 
 from tests.fakes import EagerClock, FakeClock
+from watcher.clock import Clock
 from watcher.metrics import Metrics
-from watcher.model import SECOND, SUCCESS, Micros, Scope, Task, TaskId, from_datetime, from_seconds
+from watcher.model import SECOND, SUCCESS, TERMINAL, Micros, Scope, Task, TaskId, from_datetime, from_seconds
 from watcher.monite.budget import Budget
 from watcher.monite.query import TaskQuery
 from watcher.monite.wire import TaskPage
 from watcher.polling.pacer import Pacer
-from watcher.polling.reader import Reader
+from watcher.polling.reader import Reader, TaskSource
 from watcher.polling.recorder import Publication, Recorder
-from watcher.polling.scanner import PollPolicy, Scanner
+from watcher.polling.scanner import Cycle, PollPolicy, Scanner
 from watcher.polling.schedule import REBUILD, Schedule
 from watcher.state.records import Known
 from watcher.state.scope import ScopeState
 from watcher.state.store import Commit, Outcome, Store
+
+LATE: Final = 60.0
+"""Seconds after which late rows appear."""
+
+_METRICS: Final = Metrics()
 
 Lifetime = Callable[[random.Random], float]
 """Draws how many seconds a task takes to end."""
@@ -57,6 +63,11 @@ class Row:
     id: TaskId
     ended_at: Micros
     visible_at: Micros
+
+    @property
+    def late(self) -> bool:
+        """Whether it appears a minute late."""
+        return self.visible_at - self.created_at >= LATE * SECOND
 
     @property
     def observable_at(self) -> Micros:
@@ -96,7 +107,7 @@ class SimulatedApi:
             at += draw.expovariate(rate)
             luck = draw.random()
             lateness = (
-                60.0 if luck < late else draw.uniform(0, 2) if luck < late + 0.029 else draw.uniform(0, 0.02)
+                LATE if luck < late else draw.uniform(0, 2) if luck < late + 0.029 else draw.uniform(0, 0.02)
             )
             created_at = from_seconds(at)
             rows.append(
@@ -181,110 +192,168 @@ class StoreInMemory:
 
 @dataclass(frozen=True, slots=True)
 class Measured:
-    """What a run came to. Delays are in seconds, from when an end could be read; rates are requests a second."""
+    """What a run came to, between its warming up and the end of arrivals.
+
+    Delays are in seconds, from when an end could first be read: an end that is not yet visible is nobody's to
+    see. ``delay`` is the mean over rows that appeared within seconds, ``late_delay`` that over the ``late`` ones.
+    ``requests`` is what was sent a second, of which ``again`` read older windows again. ``missed`` rows were
+    never told, ``twice`` told events.
+    """
 
     delay: float
     p95: float
+    tasks: int
+    late: int
+    late_delay: float
     requests: float
     again: float
     per_cycle: float
     in_flight: float
     missed: int
     twice: int
-    tasks: int
     most_in_a_second: int
 
+    @property
+    def mean_delay(self) -> float:
+        """Of all rows, late or not."""
+        return (self.delay * self.tasks + self.late_delay * self.late) / (self.tasks + self.late)
 
-def starts_in_a_second(starts: list[float]) -> int:
+
+@dataclass(frozen=True, slots=True)
+class World:
+    """Rows arriving at ``rate`` a second for ``seconds``, of which the first ``warm`` do not count.
+
+    What comes late may then take up to ``drain`` seconds more.
+    """
+
+    rate: float
+    lifetime: Lifetime
+    seconds: float
+    warm: float
+    drain: float
+    late: float = 0.001
+    seed: int = 1
+
+    def api(self, clock: FakeClock, requests_per_second: float) -> SimulatedApi:
+        """The API at the beginning."""
+        return SimulatedApi.arriving(
+            clock,
+            Budget(requests_per_second, clock),
+            rate=self.rate,
+            lifetime=self.lifetime,
+            seconds=self.seconds,
+            late=self.late,
+            seed=self.seed,
+        )
+
+
+def starts_in_a_second(starts: Sequence[float]) -> int:
     """The most requests in any second, wherever it begins."""
     return max((bisect_left(starts, at + 1.0) - place for place, at in enumerate(starts)), default=0)
 
 
-def measure(
-    rows: list[Row], detected: Mapping[TaskId, Micros], since: Micros, until: Micros
-) -> tuple[list[float], int]:
-    """The sorted delays of the tasks that ended in a span, and how many were missed."""
-    counted = [row for row in rows if since <= row.observable_at < until]
-    delays = sorted((detected[row.id] - row.observable_at) / SECOND for row in counted if row.id in detected)
-    return delays, len(counted) - len(delays)
+class Watched:
+    """One scope watched by the real scanner, on a simulated clock."""
+
+    def __init__(
+        self,
+        source: TaskSource,
+        clock: Clock,
+        policy: PollPolicy,
+        schedule: Schedule,
+        pacer: Pacer,
+        scope: Scope,
+    ) -> None:
+        self.scope = scope
+        self.store = StoreInMemory()
+        real = cast("Store", self.store)
+        publication = Publication("simulated", "simulated", recognized_data=False)
+        self.scanner = Scanner(
+            reader=Reader(scope, source, clock, _METRICS, random.Random(1).random),  # noqa: S311
+            recorder=Recorder(scope, "n", store=real, publication=publication, clock=clock, metrics=_METRICS),
+            store=real,
+            policy=policy,
+            schedule=schedule,
+            pacer=pacer,
+        )
+
+    def detected(self) -> tuple[dict[TaskId, Micros], int]:
+        """When each end was told, and how many events were told twice."""
+        found: dict[TaskId, Micros] = {}
+        for entry in self.store.entries:
+            data = msgspec.json.decode(entry["data"])
+            at = from_datetime(datetime.fromisoformat(data["detected_at"]))
+            found.setdefault(TaskId(data["task_id"]), at)
+        ids = Counter(str(entry["id"]) for entry in self.store.entries)
+        return found, sum(count - 1 for count in ids.values())
 
 
 async def simulate(
+    world: World,
     *,
-    rate: float,
-    lifetime: Lifetime,
     requests_per_second: float,
     interval: float = 5.0,
     target_delay: float = 1.0,
-    seconds: float = 400.0,
-    warm: float = 150.0,
-    horizon: float = 300.0,
-    late: float = 0.001,
-    seed: int = 1,
+    horizon: float = 120.0,
 ) -> Measured:
-    """Watch one scope for so many simulated seconds, of which the first ``warm`` do not count."""
+    """Watch a world as one scope."""
     clock = EagerClock()
-    budget = Budget(requests_per_second, clock)
-    api = SimulatedApi.arriving(
-        clock, budget, rate=rate, lifetime=lifetime, seconds=seconds, late=late, seed=seed
-    )
-    draw = random.Random(seed)  # noqa: S311 - repeatable, and no secret
-    store, metrics = StoreInMemory(), Metrics()
+    began = clock.time()
+    api = world.api(clock, requests_per_second)
     schedule = Schedule(target=target_delay, interval=interval)
-    reader = Reader(Scope(), api, clock, metrics, draw.random)
-    publication = Publication("simulated", "simulated", recognized_data=False)
-    real = cast("Store", store)
-    scanner = Scanner(
-        reader=reader,
-        recorder=Recorder(Scope(), "n", store=real, publication=publication, clock=clock, metrics=metrics),
-        store=real,
-        policy=PollPolicy(
-            "baseline",
-            frozenset({"success", "error"}),
-            interval=interval,
-            target_delay=target_delay,
-            horizon=horizon,
-        ),
-        schedule=schedule,
-        pacer=Pacer(requests_per_second),
-    )
-    began, rebuilt = clock.time(), clock.time()
-    spent = again = cycles = flying = 0
-    while clock.time() < began + seconds:
-        began_cycle = clock.time()
-        cycle = await scanner.run_once()
-        if clock.time() >= began + warm:
-            spent, again, cycles = spent + cycle.requests, again + cycle.again, cycles + 1
-            flying += cycle.in_flight
-        clock.move(max(0.0, began_cycle + cycle.wait - clock.time()))
+    policy = PollPolicy("baseline", TERMINAL, interval=interval, target_delay=target_delay, horizon=horizon)
+    watched = Watched(api, clock, policy, schedule, Pacer(requests_per_second), Scope())
+    cycles: list[Cycle] = []
+    rebuilt = began
+    while clock.time() < began + world.seconds + world.drain:
+        at = clock.time()
+        cycle = await watched.scanner.run_once()
+        if world.warm <= at - began < world.seconds:
+            cycles.append(cycle)
+        clock.move(max(0.0, at + cycle.wait - clock.time()))
         if clock.time() - rebuilt > REBUILD:
             schedule.rebuild()
             rebuilt = clock.time()
-    detected, ids = _detected(store)
-    # What ended in the last part may still be on its way up the ladder, as far as a minute's lateness needs.
-    counted = seconds - warm - min(200.0, seconds / 4)
-    delays, missed = measure(
-        api.rows, detected, from_seconds(began + warm), from_seconds(began + warm + counted)
+    detected, twice = watched.detected()
+    again, flying = sum(each.again for each in cycles), sum(each.in_flight for each in cycles)
+    return measure(
+        world, api, detected, began=began, twice=twice, cycles=len(cycles), again=again, flying=flying
     )
+
+
+def measure(
+    world: World,
+    api: SimulatedApi,
+    detected: Mapping[TaskId, Micros],
+    *,
+    began: float,
+    twice: int = 0,
+    again: int = 0,
+    cycles: int = 1,
+    flying: int = 0,
+) -> Measured:
+    """What a watcher came to that started at ``began`` and found ends when ``detected`` says."""
+    span = world.seconds - world.warm
+    since, until = from_seconds(began + world.warm), from_seconds(began + world.seconds)
+    counted = [row for row in api.rows if since <= row.observable_at < until]
+    delays: dict[bool, list[float]] = {True: [], False: []}
+    for row in counted:
+        if row.id in detected:
+            delays[row.late].append((detected[row.id] - row.observable_at) / SECOND)
+    soon, late = sorted(delays[False]), delays[True]
+    zero = began - api.clock.time() + api.clock.monotonic()
+    first, last = (bisect_left(api.starts, zero + at) for at in (world.warm, world.seconds))
     return Measured(
-        delay=sum(delays) / len(delays),
-        p95=delays[int(0.95 * len(delays))],
-        requests=spent / (seconds - warm),
-        again=again / (seconds - warm),
-        per_cycle=spent / cycles,
+        delay=sum(soon) / len(soon),
+        p95=soon[int(0.95 * len(soon))],
+        tasks=len(soon),
+        late=len(late),
+        late_delay=sum(late) / len(late) if late else 0.0,
+        requests=(last - first) / span,
+        again=again / span,
+        per_cycle=(last - first) / cycles,
         in_flight=flying / cycles,
-        missed=missed,
-        twice=sum(count - 1 for count in ids.values()),
-        tasks=len(delays),
+        missed=len(counted) - len(soon) - len(late),
+        twice=twice,
         most_in_a_second=starts_in_a_second(api.starts),
     )
-
-
-def _detected(store: StoreInMemory) -> tuple[dict[TaskId, Micros], Counter[str]]:
-    found: dict[TaskId, Micros] = {}
-    ids: Counter[str] = Counter()
-    for entry in store.entries:
-        data = msgspec.json.decode(entry["data"])
-        found.setdefault(TaskId(data["task_id"]), from_datetime(datetime.fromisoformat(data["detected_at"])))
-        ids[str(entry["id"])] += 1
-    return found, ids

@@ -15,7 +15,19 @@ from typing import Final
 
 from rich.console import Console
 
-from tests.benchmarks import decoding, deliveries, idle, latency, memory, pages
+from tests.benchmarks import (
+    decoding,
+    deliveries,
+    idle,
+    latency,
+    memory,
+    pages,
+    planner_cost,
+    polling,
+    polling_few,
+    polling_plans,
+    polling_scopes,
+)
 from tests.benchmarks.machine import Cores
 from tests.benchmarks.report import Report, show
 from watcher.cli.common import event_loop
@@ -61,6 +73,31 @@ BENCHMARKS: Final[Mapping[str, Benchmark]] = {
     ),
     "idle": Benchmark(
         "memory and CPU of the idle daemon", partial(idle.run, idle.FULL), partial(idle.run, idle.QUICK)
+    ),
+    "polling": Benchmark(
+        "delay of polling on a simulated clock, beside its bound and simple pollers",
+        partial(polling.run, polling.FULL),
+        partial(polling.run, polling.QUICK),
+    ),
+    "few": Benchmark(
+        "delay and requests where a task comes now and then",
+        partial(polling_few.run, polling_few.FULL),
+        partial(polling_few.run, polling_few.QUICK),
+    ),
+    "plans": Benchmark(
+        "requests a cycle without extra looks, beside fixed plans",
+        partial(polling_plans.run, polling_plans.FULL),
+        partial(polling_plans.run, polling_plans.QUICK),
+    ),
+    "scopes": Benchmark(
+        "delay of thousands of scopes on one budget",
+        partial(polling_scopes.run, polling_scopes.FULL),
+        partial(polling_scopes.run, polling_scopes.QUICK),
+    ),
+    "planner": Benchmark(
+        "CPU and memory of planning",
+        partial(planner_cost.run, planner_cost.FULL),
+        partial(planner_cost.run, planner_cost.QUICK),
     ),
 }
 

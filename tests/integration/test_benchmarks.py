@@ -7,11 +7,24 @@ from collections.abc import Awaitable, Callable
 
 import pytest
 
-from tests.benchmarks import decoding, deliveries, idle, latency, memory, pages
+from tests.benchmarks import (
+    decoding,
+    deliveries,
+    idle,
+    latency,
+    memory,
+    pages,
+    planner_cost,
+    polling,
+    polling_few,
+    polling_plans,
+    polling_scopes,
+)
 from tests.benchmarks.__main__ import BENCHMARKS, main
 from tests.benchmarks.loadtool import LoadTool, Post, installed_tools
 from tests.benchmarks.machine import Cores
 from tests.benchmarks.measure import Ratio, Sample, Stopwatch, interleave
+from tests.benchmarks.polling_baselines import BASELINES
 from tests.benchmarks.receiver import running_receiver
 from tests.benchmarks.report import Cell, Column, Report
 from tests.benchmarks.samples import PAGE_BYTES, ROWS, events, full_page
@@ -117,6 +130,42 @@ async def test_idle() -> None:
     resident = [row[1] for row in parts]
     assert all(isinstance(each, float) and 1 < each < 1000 for each in resident)
     assert together[1] == pytest.approx(sum(each for each in resident if isinstance(each, float)))
+
+
+async def test_polling() -> None:
+    flow = polling.Flow(5.0, 24.0, "uniform", target_delay=1.0, warm=30.0, seconds=90.0)
+    report = await polling.run(polling.Size((flow,)), ANYWHERE)
+    watcher, *simple = report.rows
+    assert [row[1] for row in simple] == list(BASELINES)
+    delay, least = watcher[4], watcher[5]
+    assert isinstance(delay, float)
+    assert isinstance(least, float)
+    assert least * 0.8 < delay < 5.0, "in a short run chance may come a little below the bound"
+
+
+async def test_polling_few() -> None:
+    report = await polling_few.run(polling_few.Size(3000.0, warm=300.0), ANYWHERE)
+    for row in report.rows:
+        assert min(_numbers(row)[:3]) > 0
+
+
+async def test_polling_plans() -> None:
+    report = await polling_plans.run(polling_plans.Size((5.0,), 100.0, warm=40.0), ANYWHERE)
+    ((_, delay, *_),) = report.rows
+    assert isinstance(delay, float)
+    assert 0.5 < delay < 5.0
+
+
+async def test_polling_scopes() -> None:
+    report = await polling_scopes.run(polling_scopes.Size(30, seconds=120.0, warm=60.0), ANYWHERE)
+    (row,) = report.rows
+    assert min(_numbers(row)) > 0
+
+
+async def test_planner_cost() -> None:
+    report = await planner_cost.run(planner_cost.Size((100, 1000), 1), ANYWHERE)
+    assert [row[0] for row in report.rows] == ["100", "1,000"]
+    assert all(min(_numbers(row)) > 0 for row in report.rows)
 
 
 async def test_rounds_alternate_and_the_first_is_not_kept() -> None:

@@ -9,19 +9,22 @@ with more tasks than a request can ask for, those that have gathered most go fir
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
 
-from watcher.model import SECOND, Micros, TaskId
+from watcher.model import SECOND, Micros
 from watcher.polling.lifetimes import Survival
 
-SAMPLE: Final = 500
-"""Tasks looked at one by one to find the moment of the next look; of more, every so-and-so-many-th."""
-STEPS: Final = 10
-"""Halvings of the wait: a thousandth of the interval."""
-FEW: Final = 0.57
-"""Part of the target that is aimed at while few are in flight."""
+MOMENT: Final = 0.02
+"""Seconds between two looks at least: what is worth its price only by a hair is not looked for in a circle."""
+STEPS: Final = 8
+"""Halvings of the wait: to a fiftieth of a second of five."""
+FEW: Final = 0.53
+"""Part of the target that is aimed at while few are in flight.
+
+So few looks cost next to nothing beside the interval's own, and the survival is only an estimate.
+"""
 LOOKS: Final = 40
 """Looks at one task after which its expected share of the delay no longer matters."""
 
@@ -41,32 +44,17 @@ class Sighting:
         )
 
 
-def next_look(
-    sightings: Mapping[TaskId, Sighting],
-    *,
-    now: Micros,
-    interval: float,
-    price: float,
-    most: int,
-    arriving: tuple[float, Survival],
-) -> float:
-    """Seconds until a request that shows ``most`` tasks is worth its price; the interval at most.
+def next_look(worth: Callable[[float], float], *, price: float, soonest: float, latest: float) -> float:
+    """Seconds until a look is worth its price, given what it will be worth after a wait, which grows with it.
 
-    ``arriving`` is the rate at which tasks are created, and their survival: what has not been read counts too.
+    It comes no sooner than ``soonest``, and otherwise at the latest at ``latest``.
     """
-    stride = max(1, len(sightings) // SAMPLE)
-    sample = list(sightings.values())[::stride]
-    shown = max(1, most // stride)
-    rate, typical = arriving
-
-    def worth(wait: float) -> float:
-        then = Micros(now + round(wait * SECOND))
-        gathered = sorted((sighting.unseen(then) for sighting in sample), reverse=True)
-        return stride * sum(gathered[:shown]) + rate * wait * typical.unseen(0.0, wait) / 2
-
-    if worth(interval) <= price:
-        return interval
-    low, high = 0.0, interval
+    low = max(soonest, MOMENT)
+    if low >= latest or worth(low) >= price:
+        return max(soonest, min(low, latest))
+    if worth(latest) <= price:
+        return latest
+    high = latest
     for _ in range(STEPS):
         middle = (low + high) / 2
         low, high = (middle, high) if worth(middle) < price else (low, middle)
@@ -92,25 +80,31 @@ def expected(survival: Survival, *, interval: float, price: float) -> tuple[floa
 
 
 def price_of_few(target: float, *, survival: Survival, interval: float) -> float:
-    """The price in task-seconds at which a task that is alone in flight is seen ``target`` seconds late or less.
-
-    Less than the target is aimed at: with so few in flight the looks cost next to nothing beside the interval's own,
-    and the survival is only an estimate.
-    """
+    """The price in task-seconds at which a task that is alone in flight is seen ``target`` seconds late or less."""
     low, high = 0.0, interval
     for _ in range(16):
         middle = (low + high) / 2
         delay, _ = expected(survival, interval=interval, price=middle)
-        low, high = (middle, high) if delay < FEW * target else (low, middle)
+        low, high = (middle, high) if delay < target else (low, middle)
     return high
 
 
 def price_of_flow(target: float, arrival_rate: float) -> float:
-    """The price at which a steady flow is seen ``target`` seconds late on average.
+    """The price at which a steady flow is seen ``target`` seconds late on average, where a look shows all of it.
 
     Looks every ``2 x target`` seconds do so, and between two of them ``arrival_rate * spacing**2 / 2`` gathers.
     """
     return 2 * target * target * arrival_rate
+
+
+def both(flow: float, paged: float, *, beyond: float) -> float:
+    """The price where a page shows only a part of what is in flight, and a share of it lies ``beyond``.
+
+    ``flow`` is the price for looks that show everything, ``paged`` that of a page of tasks each looked at alone.
+    As a task is late both because looks are spaced and because it is not shown at each, the price is such that
+    both delays together keep to the target.
+    """
+    return flow * paged / max(paged + beyond * flow, 1e-12)
 
 
 def _wait(survival: Survival, age: float, interval: float, price: float) -> float:

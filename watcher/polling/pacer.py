@@ -19,6 +19,10 @@ IDLE_RATE: Final = 1e-4
 """Tasks a second that every scope is taken to have at least: some nine a day."""
 
 
+VISITS: Final = 10
+"""Visits over which a scope's rate is averaged: where little arrives, a visit mostly finds nothing, and then one."""
+
+
 class Pacer:
     """Says how many requests a second each scope of a shard may spend, out of ``requests_per_second`` for all.
 
@@ -31,6 +35,7 @@ class Pacer:
         self.elsewhere = Weight()
         self._rate = requests_per_second * LOAD
         self._interval = interval
+        self._rates: dict[Scope, float] = {}
         self._weights: dict[Scope, float] = {}
         self._total = 0.0
 
@@ -41,7 +46,9 @@ class Pacer:
 
     def pace(self, scope: Scope, arrival_rate: float) -> float:
         """Requests a second for a scope in which so many tasks arrive a second; takes note of the scope."""
-        weight = sqrt(arrival_rate + IDLE_RATE)
+        before = self._rates.get(scope, arrival_rate)
+        self._rates[scope] = before + (arrival_rate - before) / VISITS
+        weight = sqrt(self._rates[scope] + IDLE_RATE)
         self._total += weight - self._weights.get(scope, 0.0)
         self._weights[scope] = weight
         scopes = len(self._weights) + self.elsewhere.scopes
@@ -51,6 +58,7 @@ class Pacer:
 
     def leave(self, scope: Scope) -> None:
         """Take a scope out of the sharing."""
+        self._rates.pop(scope, None)
         self._total -= self._weights.pop(scope, 0.0)
 
     def _alike(self, scopes: int) -> float:

@@ -10,15 +10,15 @@ the budget can look at, a first look at the age where tasks begin to end and lat
 
 from __future__ import annotations
 
-from bisect import bisect_left
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
 from itertools import islice
 from math import ceil
 from typing import Final, Literal
 
 from watcher.model import SECOND, Micros, TaskId
 from watcher.polling import ladder
+from watcher.polling.flight import PAGE, Flight, Unread, pages_of
 from watcher.polling.hints import interval_factor
 from watcher.polling.learned import OVERLAPS
 from watcher.polling.lifetimes import Survival
@@ -26,10 +26,10 @@ from watcher.polling.looks import Sighting, next_look
 from watcher.state.coverage import Coverage, Interval
 from watcher.state.scope import ScopeState
 
-PAGE: Final = 100
-"""Rows that a request brings at most, and ids that it may ask for."""
-FULL: Final = 0.9
-"""How full a page is planned: arrivals are not even, and one row too many costs a whole request."""
+FULL: Final = 0.85
+"""How full a page of second looks is planned: arrivals are not even, and one row too many costs a request."""
+SHARES: Final = 8
+"""Widths of a window that are weighed, for each page that it may fill."""
 FIRST_WIDTH: Final = 3600 * SECOND
 """Span of the past that one window reads before anything is known of how dense it is."""
 NARROWEST: Final = 1 * SECOND
@@ -38,8 +38,18 @@ DEEPEST: Final = 600 * SECOND
 """How far beyond the overlap the fresh window may reach back."""
 MOST_PAGES: Final = 20
 """Pages of one fresh window at most; what it leaves is asked for by id, or read as history."""
-NODES: Final = 8
-"""Points at which what arrived unseen is weighed."""
+PATIENCE: Final = 1.25
+"""Growth of what is ripe to be read, after which it is read even in place of a look."""
+STEADY: Final = 20.0
+"""Tasks in flight from which on they end so steadily that looks are best spaced evenly."""
+GRACE: Final = 0.25
+"""Part of a spacing by which a look may come late for the sake of even ones."""
+EARLY: Final = 0.5
+"""Part of the price for which a look is taken that comes early for the sake of even ones."""
+OVERFLOW: Final = 0.5
+"""Chance of one page more up to which a window is not planned to take it."""
+SAMPLE: Final = 500
+"""Tasks weighed one by one to find the moment of the next look; of more, every so-and-so-many-th."""
 
 PlanName = Literal["A", "B", "D"]
 """A: what is new and, by id, what is in flight; B: one range that shows both; D: what is in flight, being hinted."""
@@ -125,15 +135,11 @@ class Plan:
 
 @dataclass(frozen=True, slots=True)
 class _Option:
-    """A read, what it is worth in task-seconds, and the requests that it takes."""
+    """A read, the task-seconds that it is worth for each request, and the requests that it is likely to take."""
 
     read: Read
-    worth: float
+    density: float
     requests: int
-
-    @property
-    def density(self) -> float:
-        return self.worth / self.requests
 
 
 def plan(situation: Situation, policy: Policy) -> Plan:
@@ -155,6 +161,8 @@ def plan(situation: Situation, policy: Policy) -> Plan:
         for gap in reversed(state.coverage.gaps(min(begin, edge), edge))
         for piece in _newest_first(gap, situation.width, situation.overlap)
     )
+    expected = sum(each.requests for each in present)
+    spare = situation.allowed - expected
     rungs = ladder.due(
         state.ladder,
         now=now,
@@ -165,19 +173,23 @@ def plan(situation: Situation, policy: Policy) -> Plan:
             levels=situation.levels,
         ),
         horizon=policy.horizon,
-        width=round(max(1.0, situation.second_looks) * _page(situation.arrival_rate)),
+        width=round(max(1.0, min(situation.second_looks, spare)) * _page(situation.arrival_rate)),
         most=situation.width,
     )
+    pressing = [rung for rung in rungs if ladder.pressing(rung, now=now, horizon=policy.horizon)]
+    # Where requests are scarce, second looks come beside looks at the present, and not in place of them.
+    affordable = situation.second_looks >= 1 and (spare >= 1 or not _crowded(situation))
     reads: tuple[Read, ...] = (
         *(each.read for each in present),
         *(() if state.adopted else (Adoption(),)),
         *islice(history, max(0, ceil(situation.past))),
-        *(Window(rung.window, rung) for rung in _second_look(rungs, situation, policy)),
+        # What presses is read before all others, and whatever the share pays for.
+        *(Window(rung.window, rung) for rung in (pressing or (rungs if affordable else []))[:1]),
     )
     name: PlanName = "B" if low < edge - situation.overlap else "A"
     if situation.hinted and not windows:
         name = "D"
-    return Plan(reads, name, sum(each.requests for each in present))
+    return Plan(reads, name, expected)
 
 
 def wait(situation: Situation, policy: Policy, credit: float, pace: float) -> float:
@@ -187,20 +199,24 @@ def wait(situation: Situation, policy: Policy, credit: float, pace: float) -> fl
     request to spend.
     """
     interval = policy.interval / SECOND
-    due = next_look(
-        situation.sightings,
-        now=situation.now,
-        interval=interval,
-        price=situation.price,
-        most=PAGE,
-        arriving=(0.0 if situation.hinted else situation.arrival_rate, situation.typical),
-    )
     # A look at what was hinted lies between two cycles; the interval counts from then.
     left = interval - _unobserved(situation)
+    latest = min(interval, left if left > 0 else interval)
     if situation.fresh_at is not None:
         fresh = (situation.fresh_at + _longest(situation, policy) - situation.now) / SECOND
-        due = min(due, fresh if fresh > 0 else interval)
-    return max(min(interval, due, left if left > 0 else interval), (1.0 - credit) / pace)
+        latest = min(latest, fresh if fresh > 0 else interval)
+    # What must be read besides comes beside a look, and not in place of one, if looks leave it its part.
+    looks = pace - _besides(situation, pace) + max(0.0, credit) / interval
+    soonest = max((1.0 - credit) / pace, min(latest, 1.0 / looks))
+
+    def worth(after: float) -> float:
+        then = replace(situation, now=Micros(situation.now + round(after * SECOND)))
+        return _best(then, policy)
+
+    due = next_look(worth, price=situation.price, soonest=soonest, latest=latest)
+    steady = _steady(situation)
+    # Looks divide the time until the fresh window evenly: one shortly before it would see little.
+    return latest / max(1, ceil(latest / due - GRACE)) if steady and soonest < due < latest else due
 
 
 def lower_bound(arrival_rate: float, span: float) -> int:
@@ -237,12 +253,6 @@ def narrower(width: int, span: int) -> int:
     return min(width, max(NARROWEST, span // 2))
 
 
-def _second_look(rungs: Sequence[ladder.Rung], situation: Situation, policy: Policy) -> Sequence[ladder.Rung]:
-    """The rung to read now, if any: what presses before all others, and whatever the share pays for."""
-    pressing = [rung for rung in rungs if ladder.pressing(rung, now=situation.now, horizon=policy.horizon)]
-    return pressing[:1] or (rungs[:1] if situation.second_looks >= 1 else ())
-
-
 def _edge(coverage: Coverage, begin: Micros, situation: Situation) -> Micros:
     """Where the present begins: the end of what is covered, or, after a long absence, one width ago."""
     now = situation.now
@@ -257,53 +267,112 @@ def _present(edge: Micros, situation: Situation, policy: Policy) -> list[_Option
     A fresh window is read at least once an interval, whatever it is worth. Where hints make up for it, it is
     read more rarely, and something in flight is looked at in its place.
     """
-    windows = sorted(_windows(edge, situation, policy), key=lambda each: each.requests)
-    fitting = [each for each in windows if each.requests <= situation.allowed] or windows[:1]
-    window = max(fitting, key=lambda each: each.worth - situation.price * each.requests)
+    flight = Flight.of(situation.sightings, situation.now)
+    ripe = _ripe(edge, flight, situation)
+    window = ripe or max(_windows(edge, flight, situation, policy), key=lambda each: each.density)
     overdue = situation.fresh_at is None or situation.now - situation.fresh_at >= _longest(situation, policy)
     unobserved = _unobserved(situation) * SECOND >= policy.interval
-    assert isinstance(window.read, Window)  # noqa: S101 - says what _windows makes
-    shown = window.read.interval
-    elsewhere = {
-        task_id: each
-        for task_id, each in situation.sightings.items()
-        if not shown.low <= each.created_at < shown.high
-    }
-    batches = _batches(elsewhere, situation.now)
-    allowed = situation.allowed
     chosen: list[_Option] = []
-    if overdue or (
-        window.density >= situation.price and (not batches or window.density >= batches[0].density)
-    ):
+    price = situation.price * (EARLY if _steady(situation) else 1.0)
+    if overdue or ripe or window.density >= max(price, flight.most()):
         chosen.append(window)
-        allowed -= window.requests
-    else:
-        batches = _batches(situation.sightings, situation.now)
-    for batch in batches:
-        if allowed <= 0 or (batch.worth < situation.price and (chosen or not unobserved)):
+    shown = window.read.interval if chosen and isinstance(window.read, Window) else None
+    allowed = situation.allowed - sum(each.requests for each in chosen)
+    batches = flight.pages(shown)
+    # A request that is saved for what comes beside looks is not spent on much less than a look later is worth.
+    least = max(price, batches[0][0] / 2 if batches and _crowded(situation) else 0.0)
+    for worth, ids in batches[: max(0, allowed)]:
+        if worth < least and (chosen or not unobserved):
             break
-        chosen.append(batch)
-        allowed -= 1
+        chosen.append(_Option(Batch(ids), worth, 1))
     return chosen
 
 
-def _windows(edge: Micros, situation: Situation, policy: Policy) -> Iterator[_Option]:
-    """Fresh windows worth considering: by how many pages they fill, and how far they reach back."""
-    now = situation.now
+def _weight(situation: Situation) -> int:
+    """Of how many tasks one is weighed, to find the moment of the next look."""
+    return max(1, len(situation.sightings) // SAMPLE)
+
+
+def _best(situation: Situation, policy: Policy) -> float:
+    """The task-seconds that the best read is worth, for each request that it takes."""
+    if situation.state.start is None:
+        return 0.0
+    edge = _edge(situation.state.coverage, Micros(situation.state.start.cover_from), situation)
+    flight = Flight.of(situation.sightings, situation.now, _weight(situation))
+    return max(flight.most(), *(each.density for each in _windows(edge, flight, situation, policy)))
+
+
+def _windows(edge: Micros, flight: Flight, situation: Situation, policy: Policy) -> Iterator[_Option]:
+    """Fresh windows worth considering, by where they end and how far they reach back.
+
+    Where more is in flight than fits a page, what is too young to have ended may wait unread.
+    """
+    now, rate = situation.now, situation.arrival_rate
+    floor = Micros(edge - _still_late(edge, situation))
+    unread = Unread.of(edge, now, 0.0 if situation.hinted else rate, situation.typical)
+    share = round(_page(rate) / FULL / SHARES)
+    highs = [now]
+    if not policy.early and _crowded(situation):
+        highs += [high for ahead in range(2 * SHARES, 0, -1) if (high := Micros(edge + ahead * share)) < now]
+    deepest = max(Micros(floor - DEEPEST), min((*flight.created[:1], floor)))
+    for high in highs:
+        low, best, since = floor, -1.0, 0
+        while since < SHARES and low >= deepest:
+            shown = Interval(low, high)
+            known, gathered = flight.within(shown)
+            requests = max(pages_of(rate * shown.span / SECOND), ceil(known / PAGE))
+            density = (gathered + unread.before(high)) / requests
+            yield _Option(Window(shown, fresh=True), density, ceil(requests - OVERFLOW))
+            best, since = (density, 0) if density > best else (best, since + 1)
+            if low == deepest:
+                break
+            low = max(deepest, Micros(min(low, high) - share))
+
+
+def _ripe(edge: Micros, flight: Flight, situation: Situation) -> _Option | None:
+    """What has been created and not read, by full pages, where it is better known young."""
+    if not _crowded(situation) or situation.hinted or not _young(situation, flight.most()):
+        return None
     page = _page(situation.arrival_rate)
     floor = Micros(edge - _still_late(edge, situation))
-    created = sorted((each.created_at, each.unseen(now)) for each in situation.sightings.values())
-    highs = [now]
-    if not policy.early and now - floor > page:
-        highs.append(Micros(max(edge + 1, round(floor + page))))
-    for high in highs:
-        yield _window(floor, high, edge, created, situation)
-    for pages in range(1, MOST_PAGES + 1):
-        low = Micros(round(now - pages * page))
-        if low < floor:
-            yield _window(max(low, Micros(floor - DEEPEST)), now, edge, created, situation)
-        if low < floor - DEEPEST or (created and low < created[0][0]):
-            break
+    filled = (situation.now - situation.overlap - floor) / page
+    pages = min(situation.allowed, int(filled))
+    if pages < 1 or (pages == situation.allowed and filled < pages * PATIENCE):
+        return None
+    return _Option(Window(Interval(floor, Micros(round(floor + pages * page))), fresh=True), 0.0, pages)
+
+
+def _young(situation: Situation, going: float) -> bool:
+    """Whether tasks are better found long before they end, and then asked for by id each at its time.
+
+    A page of rows spans some time. Tasks that are looked at first by such a page are looked at too early or too
+    late by up to half that span, which costs ``hazard * span**2 / 24`` each; finding them young costs each a
+    row's share of a request, for which ``going`` task-seconds are paid at present.
+    """
+    typical, price = situation.typical, max(situation.price, going) / PAGE
+    first, half = typical.age_of(price), _page(situation.arrival_rate) / SECOND / 2
+    early, late = typical.unseen(0.0, max(0.0, first - half)), typical.unseen(0.0, first + half)
+    return (early + late - 2 * price) / 6 >= price
+
+
+def _besides(situation: Situation, pace: float) -> float:
+    """The requests a second, of those that the pace allows, for second looks and for what is found young."""
+    if not _crowded(situation):
+        return 0.0
+    download = SECOND / _page(situation.arrival_rate)
+    then = Micros(situation.now + round(SECOND / pace))
+    going = Flight.of(situation.sightings, then, _weight(situation)).most()
+    return min(ladder.SHARE * pace, download) + min(pace / 2, download if _young(situation, going) else 0.0)
+
+
+def _steady(situation: Situation) -> bool:
+    """Whether so many tasks are in flight that ends come steadily, and yet a request shows them all."""
+    return STEADY <= situation.arrival_rate * situation.typical.mean <= PAGE
+
+
+def _crowded(situation: Situation) -> bool:
+    """Whether more is in flight than a request shows."""
+    return situation.arrival_rate * situation.typical.mean > PAGE
 
 
 def _longest(situation: Situation, policy: Policy) -> float:
@@ -322,41 +391,11 @@ def _still_late(edge: Micros, situation: Situation) -> int:
     return max(0, situation.overlap - max(0, trail))
 
 
-def _window(
-    low: Micros, high: Micros, edge: Micros, created: Sequence[tuple[Micros, float]], situation: Situation
-) -> _Option:
-    first, last = (bisect_left(created, (instant, -1.0)) for instant in (low, high))
-    worth = sum(gathered for _, gathered in created[first:last])
-    worth += _arrived(edge, high, situation)
-    # What is known to be there says more than a rate does of a burst that lies back.
-    requests = max(lower_bound(situation.arrival_rate, (high - low) / SECOND), ceil((last - first) / PAGE))
-    return _Option(Window(Interval(low, high), fresh=True), worth, requests)
-
-
 def _unobserved(situation: Situation) -> float:
     """Seconds since anything in flight was seen, while fresh windows do not show it; 0 if nothing is."""
     if not situation.hinted or not situation.sightings:
         return 0.0
     return (situation.now - max(each.seen_at for each in situation.sightings.values())) / SECOND
-
-
-def _arrived(low: Micros, high: Micros, situation: Situation) -> float:
-    """The delay gathered by what must have arrived in an interval that nobody has read."""
-    if situation.hinted:
-        return 0.0
-    span = (high - low) / SECOND / NODES
-    ages = ((situation.now - high) / SECOND + (node + 0.5) * span for node in range(NODES))
-    return situation.arrival_rate * span * sum(situation.typical.unseen(0.0, age) for age in ages)
-
-
-def _batches(sightings: Mapping[TaskId, Sighting], now: Micros) -> list[_Option]:
-    """Tasks to ask for by id, those that have gathered most first."""
-    gathered = sorted(((each.unseen(now), task_id) for task_id, each in sightings.items()), reverse=True)
-    pieces = (gathered[at : at + PAGE] for at in range(0, len(gathered), PAGE))
-    return [
-        _Option(Batch(tuple(task_id for _, task_id in piece)), sum(delay for delay, _ in piece), 1)
-        for piece in pieces
-    ]
 
 
 def _newest_first(gap: Interval, width: int, overlap: int) -> Iterator[Interval]:

@@ -12,12 +12,12 @@ from watcher.monite.errors import InvalidPage, MoniteError, PageTokenRejected
 from watcher.monite.query import TaskQuery
 from watcher.polling import ladder
 from watcher.polling.diff import Rules
+from watcher.polling.flight import PAGE
 from watcher.polling.learned import CAUTIOUS, Arrivals, Lateness, Thrift, free_overlap
 from watcher.polling.memory import Memory
 from watcher.polling.pacer import Pacer
 from watcher.polling.planner import (
     FIRST_WIDTH,
-    PAGE,
     Adoption,
     Batch,
     Plan,

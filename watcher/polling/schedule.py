@@ -10,8 +10,9 @@ import structlog
 
 from watcher.clock import Clock
 from watcher.errors import StoreError
+from watcher.polling.flight import PAGE
 from watcher.polling.lifetimes import Histogram, Survival
-from watcher.polling.looks import price_of_few, price_of_flow
+from watcher.polling.looks import FEW, both, price_of_few, price_of_flow
 
 REBUILD: Final = 60.0
 """Seconds between two rebuildings of the schedule from what was learned since."""
@@ -19,6 +20,8 @@ ANY: Final = "-"
 """Stands for tasks of whatever document type."""
 ENOUGH: Final = 30
 """Ended tasks of a document type after which it has a schedule of its own."""
+ALONE: Final = 60.0
+"""Seconds without a look at a task, at most, where the interval's own look does not show it."""
 
 log = structlog.get_logger()
 
@@ -48,7 +51,8 @@ class Schedule:
         self._learned: dict[str, int] = {}
         self._fresh: dict[str, list[float]] = {}
         self._survivals = {ANY: Survival.of(Histogram())}
-        self._price = self._price_of(self._survivals[ANY])
+        self._paged: float | None = None
+        self._set_prices()
 
     def survival_of(self, document_type: str | None) -> Survival:
         """How long tasks of a type live; of any type while too few of it have ended."""
@@ -56,7 +60,13 @@ class Schedule:
 
     def price(self, arrival_rate: float) -> float:
         """The task-seconds that a request must be expected to save, for tasks that arrive so often a second."""
-        return max(self._price, price_of_flow(self._aim, arrival_rate))
+        few, flow = self._price, price_of_flow(self._aim, arrival_rate)
+        in_flight = arrival_rate * self._survivals[ANY].mean
+        if in_flight > PAGE:
+            if self._paged is None:
+                self._paged = PAGE * self._price_at(self._aim, ALONE)
+            flow = both(flow, self._paged, beyond=1 - PAGE / in_flight)
+        return max(few, flow)
 
     @property
     def _aim(self) -> float:
@@ -76,10 +86,13 @@ class Schedule:
             if name == ANY or self._histograms[name].weight >= ENOUGH:
                 self._survivals[name] = Survival.of(self._histograms[name])
         if fresh:
-            self._price = self._price_of(self._survivals[ANY])
+            self._set_prices()
 
-    def _price_of(self, survival: Survival) -> float:
-        return price_of_few(self._aim, survival=survival, interval=self._interval)
+    def _set_prices(self) -> None:
+        self._price, self._paged = self._price_at(FEW * self._aim, self._interval), None
+
+    def _price_at(self, target: float, interval: float) -> float:
+        return price_of_few(target, survival=self._survivals[ANY], interval=interval)
 
     def encode(self) -> dict[str, bytes]:
         """What was learned, by document type."""
@@ -93,7 +106,7 @@ class Schedule:
                 self._histograms[name] = histogram
                 if name == ANY or histogram.weight >= ENOUGH:
                     self._survivals[name] = Survival.of(histogram)
-        self._price = self._price_of(self._survivals[ANY])
+        self._set_prices()
 
 
 async def keep_learning(schedule: Schedule, store: LifetimeStore, nonce: str, clock: Clock) -> None:

@@ -12,13 +12,13 @@ from hypothesis import strategies as st
 
 from watcher.model import SECOND, Micros, TaskId
 from watcher.polling import ladder
+from watcher.polling.flight import PAGE
 from watcher.polling.lifetimes import Histogram, Survival
 from watcher.polling.looks import Sighting
 from watcher.polling.planner import (
     DEEPEST,
     FIRST_WIDTH,
     NARROWEST,
-    PAGE,
     WIDEST,
     Adoption,
     Batch,

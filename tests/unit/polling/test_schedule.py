@@ -47,11 +47,20 @@ def test_the_flow_sets_the_price_when_there_is_one() -> None:
     schedule = Schedule(target=1.0, interval=5.0)
 
     assert schedule.price(0.0) == schedule.price(0.001)
-    assert schedule.price(20.0) == 40.0
+    assert schedule.price(7.0) == 14.0
+
+
+def test_where_a_page_shows_only_a_part_looks_must_save_less() -> None:
+    schedule = Schedule(target=1.0, interval=5.0)
+    prices = [schedule.price(rate) / (2.0 * rate) for rate in (7.0, 10.0, 20.0, 50.0, 200.0)]
+
+    assert prices == sorted(prices, reverse=True)
+    assert prices[0] == 1.0
+    assert prices[2] < 0.8
 
 
 def test_without_extra_looks_a_look_costs_what_an_interval_gathers() -> None:
-    assert Schedule(target=9.0, interval=5.0).price(20.0) == 2 * 2.5 * 2.5 * 20.0
+    assert Schedule(target=9.0, interval=5.0).price(5.0) == 2 * 2.5 * 2.5 * 5.0
 
 
 def test_what_was_learned_is_gone_on_with() -> None:

@@ -1,0 +1,109 @@
+"""What a read at an instant would be worth: the delay that what it shows has gathered unseen. Pure."""
+
+from __future__ import annotations
+
+from bisect import bisect_left
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from heapq import nlargest
+from itertools import accumulate
+from math import ceil, erfc, sqrt
+from typing import Final
+
+from watcher.model import SECOND, Micros, TaskId
+from watcher.polling.lifetimes import Survival
+from watcher.polling.looks import Sighting
+from watcher.state.coverage import Interval
+
+PAGE: Final = 100
+"""Rows that a request brings at most, and ids that it may ask for."""
+NODES: Final = 16
+"""Points at which what arrived unread is weighed."""
+
+
+@dataclass(frozen=True, slots=True)
+class Flight:
+    """The tasks in flight at an instant, by when they were created, with the seconds of delay each has gathered.
+
+    Of very many each stands for ``weight`` alike.
+    """
+
+    created: Sequence[Micros]
+    ids: Sequence[TaskId]
+    gathered: Sequence[float]
+    summed: Sequence[float]
+    weight: int
+
+    @classmethod
+    def of(cls, sightings: Mapping[TaskId, Sighting], now: Micros, weight: int = 1) -> Flight:
+        """All of them, or every ``weight``-th."""
+        found = sorted(
+            (each.created_at, task_id, each) for task_id, each in list(sightings.items())[::weight]
+        )
+        gathered = [each.unseen(now) for _, _, each in found]
+        return cls(
+            [created_at for created_at, _, _ in found],
+            [task_id for _, task_id, _ in found],
+            gathered,
+            [0.0, *accumulate(gathered)],
+            weight,
+        )
+
+    def within(self, interval: Interval) -> tuple[int, float]:
+        """How many were created in an interval, and the task-seconds that they have gathered."""
+        first, last = (bisect_left(self.created, instant) for instant in (interval.low, interval.high))
+        return self.weight * (last - first), self.weight * (self.summed[last] - self.summed[first])
+
+    def most(self) -> float:
+        """The task-seconds gathered by those that have most, as many as fit a page."""
+        return self.weight * sum(nlargest(ceil(PAGE / self.weight), self.gathered))
+
+    def pages(self, shown: Interval | None) -> list[tuple[float, tuple[TaskId, ...]]]:
+        """The ids of those that a window does not show, a page each, those first that have gathered most."""
+        left = sorted(
+            (
+                (gathered, task_id)
+                for gathered, task_id, created_at in zip(self.gathered, self.ids, self.created, strict=True)
+                if shown is None or not shown.low <= created_at < shown.high
+            ),
+            reverse=True,
+        )
+        return [
+            (sum(gathered for gathered, _ in page), tuple(task_id for _, task_id in page))
+            for page in (left[at : at + PAGE] for at in range(0, len(left), PAGE))
+        ]
+
+
+@dataclass(frozen=True, slots=True)
+class Unread:
+    """What must have arrived between ``edge`` and ``now`` and nobody has read: so many tasks a second."""
+
+    edge: Micros
+    now: Micros
+    summed: Sequence[float]
+
+    @classmethod
+    def of(cls, edge: Micros, now: Micros, rate: float, typical: Survival) -> Unread:
+        """With the survival of such tasks."""
+        step = (now - edge) / SECOND / NODES
+        gathered = (rate * step * typical.unseen(0.0, (NODES - node - 0.5) * step) for node in range(NODES))
+        return cls(edge, now, [0.0, *accumulate(gathered), 0.0])
+
+    def before(self, high: Micros) -> float:
+        """The task-seconds that those created before an instant have gathered."""
+        if high >= self.now:
+            return self.summed[NODES]
+        place, part = divmod((high - self.edge) / (self.now - self.edge) * NODES, 1.0)
+        low, following = self.summed[int(place) : int(place) + 2]
+        return low + (following - low) * part
+
+
+def pages_of(rows: float) -> float:
+    """Requests that a listing takes on average, if so many rows are expected: their number is a Poisson one."""
+    if rows <= 0:
+        return 1.0
+    spread = sqrt(2 * rows)
+    return 1.0 + sum(
+        erfc((PAGE * page + 0.5 - rows) / spread) / 2
+        for page in range(1, ceil((rows + 4 * spread) / PAGE) + 1)
+    )
