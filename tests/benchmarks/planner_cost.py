@@ -13,7 +13,9 @@ from tests.benchmarks.report import Cell, Column, Report, Target
 from watcher.model import SECOND, Micros, TaskId
 from watcher.polling.lifetimes import Histogram, Survival
 from watcher.polling.looks import Sighting
-from watcher.polling.planner import FIRST_WIDTH, Policy, Situation, plan, wait
+from watcher.polling.planner import plan, wait
+from watcher.polling.situation import Policy, Situation
+from watcher.polling.widths import FIRST_WIDTH
 from watcher.state.coverage import Coverage, Interval
 from watcher.state.records import Start
 from watcher.state.scope import ScopeState

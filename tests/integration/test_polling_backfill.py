@@ -20,9 +20,9 @@ from watcher.model import SECOND, EntityId, Event, Micros, Scope, Task, TaskId, 
 from watcher.monite.errors import PageTokenRejected, ScopeRejected
 from watcher.polling.backfiller import LOOK, RETRY, Backfiller, Means, rehearse
 from watcher.polling.diff import Rules
-from watcher.polling.planner import FIRST_WIDTH
 from watcher.polling.recorder import Publication, Recorder
 from watcher.polling.scanner import PollPolicy
+from watcher.polling.widths import FIRST_WIDTH
 from watcher.state.backfill import Job, Request, begun
 from watcher.state.backfills import ask, call_off
 from watcher.state.coverage import Coverage, Interval

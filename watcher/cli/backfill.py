@@ -24,7 +24,7 @@ from watcher.model import Micros, Scope, from_seconds
 from watcher.monite.opened import open_api
 from watcher.ops.status import read_status
 from watcher.polling.backfiller import Means, rehearse
-from watcher.polling.planner import FIRST_WIDTH
+from watcher.polling.widths import FIRST_WIDTH
 from watcher.settings import Settings, load_settings
 from watcher.state.backfill import Job, Request, begun
 from watcher.state.backfills import ask, call_off

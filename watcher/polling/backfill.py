@@ -13,7 +13,8 @@ import msgspec
 
 from watcher.model import DOCUMENTED, PROCESSING, SECOND, Micros, Task, Transition
 from watcher.polling.diff import Decision, Reason, Rules, decide
-from watcher.polling.planner import NARROWEST, memory, narrower, next_width
+from watcher.polling.planner import memory
+from watcher.polling.widths import NARROWEST, narrower, next_width
 from watcher.state.backfill import Job, Progress
 from watcher.state.coverage import Interval
 from watcher.state.records import Known

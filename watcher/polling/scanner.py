@@ -16,24 +16,12 @@ from watcher.polling.flight import PAGE
 from watcher.polling.learned import CAUTIOUS, Arrivals, Lateness, Thrift, free_overlap
 from watcher.polling.memory import Memory
 from watcher.polling.pacer import Pacer
-from watcher.polling.planner import (
-    FIRST_WIDTH,
-    Adoption,
-    Batch,
-    Plan,
-    Policy,
-    Situation,
-    Window,
-    lower_bound,
-    memory,
-    narrower,
-    next_width,
-    plan,
-    wait,
-)
+from watcher.polling.planner import Plan, lower_bound, memory, plan, wait
 from watcher.polling.reader import Reader
 from watcher.polling.recorder import Recorded, Recorder
 from watcher.polling.schedule import Schedule
+from watcher.polling.situation import Adoption, Batch, Policy, Situation, Window
+from watcher.polling.widths import FIRST_WIDTH, narrower, next_width
 from watcher.state.records import Start
 from watcher.state.scope import ScopeState
 from watcher.state.store import Store

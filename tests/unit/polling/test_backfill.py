@@ -12,7 +12,7 @@ from watcher.model import SECOND, Micros, Task, TaskId
 from watcher.polling import backfill
 from watcher.polling.backfill import MARGIN, MOST_PAGES, Told, forgotten_soon, judge, told
 from watcher.polling.diff import Rules
-from watcher.polling.planner import FIRST_WIDTH, NARROWEST
+from watcher.polling.widths import FIRST_WIDTH, NARROWEST
 from watcher.state.backfill import Job, Request, begun
 from watcher.state.coverage import Coverage, Interval
 from watcher.state.records import Known, Start

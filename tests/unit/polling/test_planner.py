@@ -15,22 +15,10 @@ from watcher.polling import ladder
 from watcher.polling.flight import PAGE
 from watcher.polling.lifetimes import Histogram, Survival
 from watcher.polling.looks import Sighting
-from watcher.polling.planner import (
-    DEEPEST,
-    FIRST_WIDTH,
-    NARROWEST,
-    WIDEST,
-    Adoption,
-    Batch,
-    Policy,
-    Situation,
-    Window,
-    lower_bound,
-    narrower,
-    next_width,
-    plan,
-    wait,
-)
+from watcher.polling.planner import lower_bound, plan, wait
+from watcher.polling.present import DEEPEST
+from watcher.polling.situation import Adoption, Batch, Policy, Situation, Window
+from watcher.polling.widths import FIRST_WIDTH, NARROWEST, WIDEST, narrower, next_width
 from watcher.state.coverage import Coverage, Interval
 from watcher.state.records import Start
 from watcher.state.scope import ScopeState

@@ -10,7 +10,8 @@ from watcher.model import SECOND, Micros, TaskId
 from watcher.polling.hints import RELAXED
 from watcher.polling.lifetimes import Histogram, Survival
 from watcher.polling.looks import Sighting
-from watcher.polling.planner import Batch, Policy, Situation, Window, plan, wait
+from watcher.polling.planner import plan, wait
+from watcher.polling.situation import Batch, Policy, Situation, Window
 from watcher.state.coverage import Coverage, Interval
 from watcher.state.records import Start
 from watcher.state.scope import ScopeState

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from watcher.model import SECOND, Micros, from_seconds
-from watcher.polling.planner import Policy
 from watcher.polling.scanner import LOOKBACK, PollPolicy, StartMode, first_start
+from watcher.polling.situation import Policy
 from watcher.state.records import Start
 
 NOW = from_seconds(1_800_000_000)
