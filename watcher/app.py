@@ -21,6 +21,7 @@ from redis.asyncio import Redis
 
 from watcher.alerts.alerts import Alerts
 from watcher.alerts.notifier import AppriseNotifier
+from watcher.alerts.pauses import PauseAlerts
 from watcher.clock import Clock, SystemClock
 from watcher.events.stream import order, trim
 from watcher.metrics import Metrics
@@ -64,6 +65,14 @@ log = structlog.get_logger()
 
 
 @dataclass(frozen=True, slots=True)
+class _Alerting:
+    """What tells people: of OCR errors, and of endpoints that were paused."""
+
+    events: Alerts
+    pauses: PauseAlerts
+
+
+@dataclass(frozen=True, slots=True)
 class _Shard:
     """What works on one shard."""
 
@@ -72,7 +81,7 @@ class _Shard:
     board: Board
     poller: ShardPoller
     webhooks: Webhooks
-    alerts: Alerts | None
+    alerts: _Alerting | None
 
 
 class App:
@@ -226,19 +235,23 @@ class App:
             shards=keys.shards,
         )
 
-    def _alerts(self, redis: Redis, keys: Keys) -> Alerts | None:
+    def _alerts(self, redis: Redis, keys: Keys) -> _Alerting | None:
         urls = self._settings.alerts.urls
         if not urls:
             return None
         notifiers = [AppriseNotifier(url.get_secret_value()) for url in urls]
-        return Alerts(redis, keys, notifiers, self._clock, self._metrics)
+        return _Alerting(
+            Alerts(redis, keys, notifiers, self._clock, self._metrics),
+            PauseAlerts(redis, keys, notifiers, self._clock, self._metrics),
+        )
 
     async def _lead(self, shard: _Shard, redis: Redis, nonce: str) -> None:
         """What only the holder of the shard's lease does."""
         async with asyncio.TaskGroup() as group:
             if shard.alerts is not None:
-                await shard.alerts.prepare()
-                group.create_task(shard.alerts.run(), name=f"alerts-{shard.keys.shard}")
+                await shard.alerts.events.prepare()
+                group.create_task(shard.alerts.events.run(), name=f"alerts-{shard.keys.shard}")
+                group.create_task(shard.alerts.pauses.run(), name=f"pauses-{shard.keys.shard}")
             group.create_task(shard.poller.run(nonce), name=f"poller-{shard.keys.shard}")
             group.create_task(self._trim(shard, redis), name=f"trim-{shard.keys.shard}")
 
@@ -249,7 +262,7 @@ class App:
             with store_errors():
                 needed = [await needed_from(redis, shard.keys)]
                 if shard.alerts is not None:
-                    needed.append(await shard.alerts.needed_from())
+                    needed.append(await shard.alerts.events.needed_from())
             known = [each for each in needed if each is not None]
             await trim(redis, shard.keys, before, min(known, key=order, default=None))
 

@@ -15,6 +15,7 @@ import structlog
 from aiohttp import web
 from redis.asyncio import Redis
 from redis.exceptions import ResponseError
+from structlog.testing import capture_logs
 
 from tests.fakes import EagerClock, FakeClock
 from watcher import logs
@@ -24,12 +25,14 @@ from watcher.alerts.channel import BACKOFF_FIRST, PATIENCE
 from watcher.alerts.grouping import GAP, GATHER, Kind
 from watcher.alerts.message import Message
 from watcher.alerts.notifier import AppriseNotifier
+from watcher.alerts.pauses import BY_HAND, PauseAlerts
 from watcher.errors import StoreUnavailable
 from watcher.events.envelope import to_event, to_fields
 from watcher.events.group import ConsumerGroup, GroupLost
 from watcher.metrics import Metrics
 from watcher.model import SECOND, Micros, Scope, Task, TaskId, Transition
 from watcher.state.keys import Keys
+from watcher.webhooks import control
 
 KEYS = Keys("watcher")
 ENDED = Micros(1_800_000_000 * SECOND)
@@ -614,3 +617,54 @@ async def test_through_apprise_to_a_real_receiver(
     assert '"event":"alert.sent"' in log
     for secret in ("PASSWORD", "T0KEN", f"127.0.0.1:{receiver.port}/"):
         assert secret not in log
+
+
+class TestPauses:
+    """Endpoints that the watcher has paused."""
+
+    @pytest.fixture
+    async def lane(self, redis: Redis) -> str:
+        await redis.sadd(KEYS.endpoints, "shop", "other")
+        lane = KEYS.lane("shop")
+        await redis.hset(lane, mapping={"paused": "http_410", "paused_at": ENDED // 1000})
+        return lane
+
+    async def test_a_pause_is_told_once_whoever_leads(
+        self, redis: Redis, clock: FakeClock, recorder: Recorder, lane: str
+    ) -> None:
+        for expected in (1, 0):
+            assert await PauseAlerts(redis, KEYS, [recorder], clock, Metrics()).run_once() == expected
+        (message,) = recorder.accepted
+        assert message.title == "Webhook endpoint shop is paused"
+        assert "410" in message.body
+        assert "2027-01-15 08:00:00" in message.body
+        assert "watcher endpoints resume shop" in message.body
+
+    async def test_the_next_pause_is_told_again(
+        self, redis: Redis, clock: FakeClock, recorder: Recorder, lane: str
+    ) -> None:
+        pauses = PauseAlerts(redis, KEYS, [recorder], clock, Metrics())
+        await pauses.run_once()
+        await control.resume(redis, KEYS, "shop", clock.time())
+        assert await pauses.run_once() == 0
+        await redis.hset(lane, mapping={"paused": "failing", "paused_at": 5})
+        assert await pauses.run_once() == 1
+
+    async def test_what_nobody_took_is_told_until_somebody_does(
+        self, redis: Redis, clock: FakeClock, recorder: Recorder, lane: str
+    ) -> None:
+        recorder.broken = True
+        pauses = PauseAlerts(redis, KEYS, [recorder, recorder], clock, Metrics())
+        with capture_logs() as logs:
+            assert [await pauses.run_once() for _ in range(3)] == [0, 0, 0]
+            recorder.broken = False
+            assert await pauses.run_once() == 2
+        assert [line["event"] for line in logs] == ["alert.failed", "alert.sent"]
+
+    async def test_whoever_pauses_by_hand_knows(
+        self, redis: Redis, clock: FakeClock, recorder: Recorder, lane: str
+    ) -> None:
+        await control.resume(redis, KEYS, "shop", clock.time())
+        await control.pause(redis, KEYS, "shop", clock.time())
+        assert await PauseAlerts(redis, KEYS, [recorder], clock, Metrics()).run_once() == 0
+        assert control.PAUSED_BY_HAND == BY_HAND

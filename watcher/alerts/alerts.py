@@ -164,7 +164,7 @@ class Alerts:
     async def _notify_one(self, position: int) -> tuple[int, int]:
         sent = 0
         for group in self._channels[position].due(self._clock.monotonic()):
-            trouble = await _trouble(self._notifiers[position], compose(group))
+            trouble = await trouble_of(self._notifiers[position], compose(group))
             self._note(position, group, trouble)
             if trouble is not None:
                 return sent, 1
@@ -199,7 +199,7 @@ class Alerts:
         return done
 
 
-async def _trouble(notifier: Notifier, message: Message) -> str | None:
+async def trouble_of(notifier: Notifier, message: Message) -> str | None:
     """Why a message was not accepted; None when it was."""
     try:
         await notifier.notify(message)

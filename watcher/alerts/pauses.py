@@ -1,0 +1,105 @@
+"""Tells people of endpoints that the watcher has paused: nothing is sent to one until somebody resumes it."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from typing import Any, Final
+
+import structlog
+from redis.asyncio import Redis
+
+from watcher.alerts.alerts import Notifier, trouble_of
+from watcher.alerts.grouping import Kind
+from watcher.alerts.message import Message
+from watcher.clock import Clock
+from watcher.metrics import Metrics
+from watcher.model import from_seconds, to_iso
+from watcher.state.keys import Keys
+from watcher.state.store import store_errors
+
+LOOK: Final = 10.0
+"""Seconds between two looks."""
+BY_HAND: Final = "by hand"
+"""Whoever pauses an endpoint knows that it is paused."""
+
+_WHY: Final = {
+    "http_410": "It answered 410 Gone, so it wants no more webhooks.",
+    "failing": "Every delivery to it has failed for days.",
+}
+
+_log = structlog.get_logger()
+
+
+class PauseAlerts:
+    """The paused endpoints of one shard, for the process that holds its lease.
+
+    That people have been told is written beside the pause, so each pause is told once, by whoever leads.
+    """
+
+    def __init__(
+        self, redis: Redis, keys: Keys, notifiers: Sequence[Notifier], clock: Clock, metrics: Metrics
+    ) -> None:
+        self._redis = redis
+        self._keys = keys
+        self._notifiers = notifiers
+        self._clock = clock
+        self._metrics = metrics
+        self._failing = False
+
+    async def run(self) -> None:
+        """Look until cancelled.
+
+        Raises:
+            StoreUnavailable: the store does not answer.
+        """
+        while True:
+            await self.run_once()
+            await self._clock.sleep(LOOK)
+
+    async def run_once(self) -> int:
+        """Tell of every pause that nobody has been told of; how many notifications were accepted.
+
+        Raises:
+            StoreUnavailable: the store does not answer.
+        """
+        sent = 0
+        with store_errors():
+            names: Any = await self._redis.smembers(self._keys.endpoints)
+            for name in sorted(name.decode() for name in names):
+                lane = self._keys.lane(name)
+                fields: Any = await self._redis.hmget(lane, "paused", "paused_at", "told")
+                reason, since, told = (None if each is None else each.decode() for each in fields)
+                if reason is None or reason == BY_HAND or told is not None:
+                    continue
+                message = compose_pause(name, reason, int(since or 0) / 1000)
+                if accepted := await self._tell(name, message):
+                    sent += accepted
+                    await self._redis.hset(lane, "told", "1")
+        return sent
+
+    async def _tell(self, name: str, message: Message) -> int:
+        """How many notifiers took it; the others are not asked again, since people know."""
+        async with asyncio.TaskGroup() as group:
+            tasks = [group.create_task(trouble_of(each, message)) for each in self._notifiers]
+        troubles = [task.result() for task in tasks]
+        for trouble in troubles:
+            self._metrics.alerts_sent.labels("sent" if trouble is None else "failed").inc()
+        accepted = sum(trouble is None for trouble in troubles)
+        if accepted:
+            _log.info("alert.sent", kind="endpoint_paused", endpoint=name)
+        elif not self._failing:
+            _log.warning("alert.failed", kind="endpoint_paused", endpoint=name, reason=troubles[0])
+        self._failing = not accepted
+        return accepted
+
+
+def compose_pause(name: str, reason: str, since: float) -> Message:
+    """What people are told of a pause that began at ``since`` (unix seconds)."""
+    moment = to_iso(from_seconds(since))[:19].replace("T", " ")
+    return Message(
+        Kind.ERROR,
+        f"Webhook endpoint {name} is paused",
+        f"{_WHY.get(reason, reason)}\nSince {moment} UTC nothing is sent to it, and everything is kept.\n"
+        f"Once it is mended: watcher endpoints resume {name}",
+    )
