@@ -109,6 +109,15 @@ class TestBreaker:
         await stage.settle([Settlement(probe, GiveBack())], NOW + 2)
         assert len(await stage.claim(now=NOW + 2)) == 1
 
+    async def test_what_was_claimed_before_it_opened_and_is_given_back_does_not_close_it(
+        self, stage: Stage
+    ) -> None:
+        claims = await stage.claim(most=5)
+        assert (await fail(stage, claims[:3], NOW)).opened == 2.0
+        await stage.settle([Settlement(claim, GiveBack()) for claim in claims[3:]])
+        assert await stage.claim(now=NOW + 1.999) == []
+        assert len(await stage.claim(now=NOW + 2)) == 1
+
     async def test_what_fails_for_too_long_is_paused(self, stage: Stage) -> None:
         await fail(stage, await stage.claim(most=1), NOW)
         settled = await fail(stage, await stage.claim(now=NOW + 3600, most=1), NOW + 3600)

@@ -114,7 +114,7 @@ while at <= #ARGV do
       remove(id)
     else
       put_back(id, ARGV[at + 3])
-      redis.call('HDEL', lane, 'open') -- it may have been the probe
+      if redis.call('HGET', lane, 'open') == token then redis.call('HDEL', lane, 'open') end -- it was the probe
     end
     settled = settled + 1
   end
