@@ -118,6 +118,26 @@ class TestBreaker:
         assert await stage.claim(now=NOW + 1.999) == []
         assert len(await stage.claim(now=NOW + 2)) == 1
 
+    async def test_what_was_under_way_when_it_opened_does_not_keep_it_open_for_longer(
+        self, stage: Stage
+    ) -> None:
+        claims = await stage.claim(most=8)
+        assert (await fail(stage, claims[:3], NOW)).opened == 2.0
+        assert (await fail(stage, claims[3:], NOW + 1)).opened == 0
+        [probe] = await stage.claim(now=NOW + 2)
+        assert (await fail(stage, [probe], NOW + 2)).opened == 4.0
+
+    @pytest.mark.parametrize("answered", [True, False])
+    async def test_a_probe_that_is_refused_for_the_events_sake_is_an_answer(
+        self, stage: Stage, answered: bool
+    ) -> None:
+        await fail(stage, await stage.claim(most=3), NOW)
+        [probe] = await stage.claim(now=NOW + 2)
+        refused = Settlement(probe, Retried(NOW + 300, RECORD), Effect(answered=answered))
+        await stage.settle([refused], NOW + 2)
+        # Otherwise it told nothing, and the next one is a probe again.
+        assert len(await stage.claim(now=NOW + 2, most=5)) == (5 if answered else 1)
+
     async def test_what_fails_for_too_long_is_paused(self, stage: Stage) -> None:
         await fail(stage, await stage.claim(most=1), NOW)
         settled = await fail(stage, await stage.claim(now=NOW + 3600, most=1), NOW + 3600)

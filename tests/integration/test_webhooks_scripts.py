@@ -23,7 +23,7 @@ from watcher.webhooks.stats import LaneStats, all_stats, lane_stats, needed_from
 ENDPOINTS = (endpoint("one"), endpoint("two"))
 BOTH = (0, 1)
 LANE_KEYS = [KEYS.due("one"), KEYS.claimed("one"), KEYS.waiting("one")]
-SETTLE_WORDS = ["", 5, 0, 0, "", 10, 2000, 60000, 1, 5000]
+SETTLE_WORDS = ["", 5, 0, 0, "", 10, 2000, 60000, 1, 5000, 0]
 RECORD = Record(1, 5, 6, 500, Reason.HTTP_5XX)
 
 
@@ -465,7 +465,7 @@ async def test_a_server_out_of_memory_still_lets_deliveries_go(stage: Stage, acc
         [],
         ["ID"],
         ["nonsense", *SETTLE_WORDS[1:]],
-        *[["ID", *SETTLE_WORDS[1:at], "x", *SETTLE_WORDS[at + 1 :]] for at in (1, 2, 3, 5, 6, 7, 8, 9)],
+        *[["ID", *SETTLE_WORDS[1:at], "x", *SETTLE_WORDS[at + 1 :]] for at in (1, 2, 3, 5, 6, 7, 8, 9, 10)],
         ["ID", *SETTLE_WORDS[1:], "vanished", "ID"],
         ["ID", *SETTLE_WORDS[1:], "retry", "ID", 5],
         ["ID", *SETTLE_WORDS[1:], "retry", "x", 5, 5, "{}"],

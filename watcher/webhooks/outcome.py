@@ -81,10 +81,12 @@ Outcome = Delivered | Retry | Dead
 class Effect:
     """What an attempt says of the endpoint as a whole, beside the delivery.
 
-    ``failed``: it counts among the failures in a row. ``hold_until``: nothing is to be sent before (unix
-    seconds). ``gone``: the endpoint wants no more, so it is paused.
+    ``answered``: it is at work, whatever it thinks of the event. ``failed``: it counts among the failures in a
+    row. ``hold_until``: nothing is to be sent before (unix seconds). ``gone``: the endpoint wants no more, so it
+    is paused.
     """
 
+    answered: bool = False
     failed: bool = False
     hold_until: float | None = None
     gone: bool = False
@@ -96,6 +98,7 @@ class Effect:
 
 
 NO_EFFECT: Final = Effect()
+ANSWERED: Final = Effect(answered=True)
 _BUSY: Final = frozenset(
     {
         HTTPStatus.TOO_MANY_REQUESTS,
@@ -175,21 +178,15 @@ def decide(attempt: Attempt, *, made: int, schedule: Sequence[float], now: float
 def effect_of(attempt: Attempt, *, now: float) -> Effect:
     """What an attempt says of its endpoint. ``now`` is in unix seconds.
 
-    An answer that may be the event's fault (a 4xx that names no other cause) says nothing; what is busy is
-    held for as long as it asks; 410 pauses it.
+    An answer that may be the event's fault (a 4xx that names no other cause) says only that it is at work; what is
+    busy is held for as long as it asks; 410 pauses it.
     """
     match attempt.reason:
         case Reason.HTTP_410:
             return Effect(gone=True)
-        case (
-            Reason.SUCCESS
-            | Reason.HTTP_409
-            | Reason.HTTP_425
-            | Reason.HTTP_4XX
-            | Reason.INTERNAL
-            | Reason.EVENT_GONE
-            | Reason.EVENT_MALFORMED
-        ):
+        case Reason.SUCCESS | Reason.HTTP_409 | Reason.HTTP_425 | Reason.HTTP_4XX:
+            return ANSWERED
+        case Reason.INTERNAL | Reason.EVENT_GONE | Reason.EVENT_MALFORMED:
             return NO_EFFECT
         case (
             Reason.HTTP_3XX

@@ -4,15 +4,16 @@
 -- `delivered` always holds. The others count only while their claim does: when it has ended, the delivery may
 -- be somebody else's already, and what came of it here is `stale`.
 --
--- Whatever was delivered closes the lane's breaker. Failures in a row open it from `threshold` on: for a random
--- part of a time that doubles with each opening. What has failed for too long is paused.
+-- Any answer that is no failure of the endpoint's closes the lane's breaker. Failures in a row open it from
+-- `threshold` on: for a random part of a time that doubles with each opening. While it is open, only the probe tells
+-- something new: what else fails then was begun before. What has failed for too long is paused.
 --
 -- KEYS 1 due  2 claimed  3 waiting  4 attempts  5 dead  6 events  7 lane  8 kept
 -- ARGV 1 ids of what was delivered, separated by spaces
 --      2 now (ms)  3 failures that count against the endpoint  4 hold the lane until (ms, 0: do not)
 --      5 why to pause it, or ''
 --      6 threshold  7 first and  8 longest time open (ms)  9 part of it (0 to 1)
---      10 milliseconds of failing after which it is paused
+--      10 milliseconds of failing after which it is paused  11 whether the endpoint has answered (1 or 0)
 --      then for each other outcome one of
 --      'retry', id, token, due time (ms), attempts so far
 --      'dead', id, token, reason, number of attempts, last status or '', last answer, failed at, last attempts
@@ -22,14 +23,14 @@
 local due, claimed, waiting, attempts = KEYS[1], KEYS[2], KEYS[3], KEYS[4]
 local dead, events, lane, kept = KEYS[5], KEYS[6], KEYS[7], KEYS[8]
 local sizes = { retry = 5, dead = 9, release = 4 }
-local FIRST = 11
+local FIRST = 12
 
 local delivered, pause = ARGV[1], ARGV[5]
 if #ARGV < FIRST - 1 then
   return redis.error_reply('ERR settle: nothing to settle')
 end
 local numbers = {}
-for _, place in ipairs({ 2, 3, 4, 6, 7, 8, 9, 10 }) do
+for _, place in ipairs({ 2, 3, 4, 6, 7, 8, 9, 10, 11 }) do
   numbers[place] = tonumber(ARGV[place])
   if not numbers[place] then
     return redis.error_reply('ERR settle: not a number: ' .. ARGV[place])
@@ -95,6 +96,9 @@ local function bury(id, reason, count, status, answer, failed_at, history)
   redis.call('XADD', dead, '*', unpack(letter))
 end
 
+local open = redis.call('HGET', lane, 'open')
+local is_open, probed = open and tonumber(open) > now, false
+
 local settled, stale = 0, 0
 for id in string.gmatch(delivered, '%S+') do
   remove(id)
@@ -114,25 +118,29 @@ while at <= #ARGV do
       remove(id)
     else
       put_back(id, ARGV[at + 3])
-      if redis.call('HGET', lane, 'open') == token then redis.call('HDEL', lane, 'open') end -- it was the probe
     end
+    probed = probed or open == token
     settled = settled + 1
   end
   at = at + sizes[verdict]
 end
 
 local opened = 0
-if #delivered > 0 then
+if numbers[11] == 1 then
   redis.call('HDEL', lane, 'failures', 'failing_since', 'openings', 'open')
+  is_open = false
 end
 if failed > 0 then
   redis.call('HSETNX', lane, 'failing_since', ARGV[2])
-  if redis.call('HINCRBY', lane, 'failures', failed) >= numbers[6] then
+  local failures = redis.call('HINCRBY', lane, 'failures', failed)
+  if failures >= numbers[6] and (probed or not is_open) then
     local openings = redis.call('HINCRBY', lane, 'openings', 1)
     opened = math.ceil(numbers[9] * math.min(numbers[8], numbers[7] * 2 ^ math.min(openings - 1, 30)))
     redis.call('HSET', lane, 'open', string.format('%.0f', now + opened))
   end
   if now - tonumber(redis.call('HGET', lane, 'failing_since')) >= numbers[10] then pause = 'failing' end
+elseif probed then
+  redis.call('HDEL', lane, 'open') -- it told nothing; the next one may
 end
 if hold > tonumber(redis.call('HGET', lane, 'hold') or 0) then redis.call('HSET', lane, 'hold', ARGV[4]) end
 if pause ~= '' and redis.call('HSETNX', lane, 'paused', pause) == 1 then
