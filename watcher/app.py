@@ -129,14 +129,14 @@ class App:
         Raises:
             ConfigurationError: an endpoint's certificate file cannot be used; all is as it was.
         """
-        before, self._settings = self._settings, settings
         for shard in self._parts:
             await shard.webhooks.reload(settings.webhooks, GRACE)
+        self._settings = self._settings.model_copy(update={"webhooks": settings.webhooks})
         names = [endpoint.name for endpoint in settings.webhooks]
         if self._observer is not None:
             self._observer.endpoints = names
         log.info("endpoints.reloaded", endpoints=names)
-        if settings.model_copy(update={"webhooks": before.webhooks}) != before:
+        if settings != self._settings:
             log.warning("settings.need_restart", why="more than the endpoints has changed")
 
     async def _open_store(self, stack: AsyncExitStack, keys: list[Keys]) -> Redis:

@@ -6,6 +6,7 @@ import asyncio
 import json
 from collections.abc import AsyncIterator
 from itertools import count
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -21,6 +22,7 @@ from tests.unit.webhooks.builders import KEYS, NOW, OTHER_SECRET, SECRET, endpoi
 from tests.unit.webhooks.receiver import Answer, answer, drip, flood, hang, receiving, reset
 from tests.unit.webhooks.world import World, arrived, until
 from watcher.clock import SystemClock
+from watcher.errors import ConfigurationError
 from watcher.events.envelope import to_body
 from watcher.settings import RETRY_SCHEDULE
 from watcher.state.connection import connect
@@ -553,3 +555,48 @@ async def test_plain_http_to_the_outside_is_warned_of(world: World, url: str, to
             await publish(world.redis, event(3, "processing"))
             await world.settled()
     assert [line["endpoint"] for line in logs if line["event"] == "endpoint.not_encrypted"] == told
+
+
+# --- other endpoints ----------------------------------------------------------------------------------------
+
+
+async def test_reloaded_it_goes_on_with_other_endpoints_and_keeps_what_waits_for_the_old(
+    world: World,
+) -> None:
+    async with receiving(hang) as old, receiving() as kept, receiving() as new:
+        stays = endpoint("kept", kept.url)
+        async with world.running(endpoint("old", old.url), stays) as webhooks:
+            ids = await publish(world.redis, *(event(number) for number in range(5)))
+            await kept.received(5)
+            await old.received(5)
+            await webhooks.reload((stays, endpoint("new", new.url)), 0)
+            await publish(world.redis, *(event(number) for number in range(5, 10)))
+            await new.received(5)
+            await kept.received(10)
+            for name in ("new", "kept"):
+                await world.settled(name)
+        assert await world.waiting("old") == ids
+        assert set(await world.due("old")) == set(ids), "given back, and due for whoever comes"
+        assert set(arrived(kept).values()) == {1}
+
+
+async def test_what_cannot_be_reloaded_leaves_all_as_it_was(world: World, tmp_path: Path) -> None:
+    broken = tmp_path / "broken.pem"
+    broken.write_text("-----BEGIN CERTIFICATE-----\nbm9uc2Vuc2U=\n-----END CERTIFICATE-----\n")
+    async with receiving() as receiver, world.running(endpoint(url=receiver.url)) as webhooks:
+        with pytest.raises(ConfigurationError, match="ca_file"):
+            await webhooks.reload((endpoint("other", "https://127.0.0.1:9/", ca_file=broken),), 0)
+        await publish(world.redis, event(1))
+        await receiver.received(1)
+        await world.settled()
+
+
+async def test_reloaded_before_it_runs_it_begins_with_those(world: World) -> None:
+    async with receiving() as receiver:
+        webhooks = world.replica(endpoint("old", "http://127.0.0.1:9/"))
+        await webhooks.reload((endpoint("new", receiver.url),), 0)
+        running = asyncio.create_task(webhooks.run())
+        await publish(world.redis, event(1))
+        await receiver.received(1)
+        await webhooks.stop(30)
+        await running

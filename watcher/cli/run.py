@@ -31,14 +31,15 @@ def run() -> None:
     if faults := check_urls([url.get_secret_value() for url in settings.alerts.urls]):
         raise ConfigurationError(faults)
     _log_as(settings)
-    event_loop(_serve(App(settings)))
+    event_loop(_serve(App(settings), settings))
 
 
-def _log_as(settings: Settings) -> None:
-    logs.configure(settings.log.level, settings.log.format, secrets=settings.secret_values())
+def _log_as(settings: Settings, *more: str) -> None:
+    """Log as these settings say, with their secrets, and more, masked."""
+    logs.configure(settings.log.level, settings.log.format, secrets=(*settings.secret_values(), *more))
 
 
-async def _serve(app: App) -> None:
+async def _serve(app: App, settings: Settings) -> None:
     stop = asyncio.Event()
 
     def on_signal(name: str) -> None:
@@ -55,7 +56,7 @@ async def _serve(app: App) -> None:
     reloads: set[asyncio.Task[None]] = set()
 
     def on_hangup() -> None:
-        task = loop.create_task(_reload(app), name="reload")
+        task = loop.create_task(_reload(app, settings), name="reload")
         reloads.add(task)
         task.add_done_callback(reloads.discard)
 
@@ -65,11 +66,14 @@ async def _serve(app: App) -> None:
     log.info("daemon.stopped")
 
 
-async def _reload(app: App) -> None:
-    """Take over the endpoints as they are set now; where they cannot be, all stays as it was."""
+async def _reload(app: App, running: Settings) -> None:
+    """Take over the endpoints as they are set now; where they cannot be, all stays as it was.
+
+    The log goes on as the ``running`` settings say, whose secrets stay secrets.
+    """
     try:
         settings = load_settings(need_api=True)
-        _log_as(settings)  # before a new secret is used
+        _log_as(running, *settings.secret_values())
         await app.reload(settings)
     except ConfigurationError as error:
         for fault in error.faults:
