@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from enum import StrEnum
 from typing import Final, Literal, NewType
 from uuid import UUID
 
@@ -57,6 +58,14 @@ class Weight:
 
 HintSource = Literal["http", "monite", "stream"]
 """Who gave a hint: ``POST /hints``, Monite's own webhook, or somebody who wrote to the stream."""
+
+
+class Pause(StrEnum):
+    """Why nothing is sent to an endpoint until somebody resumes it: as it stands in the store."""
+
+    GONE = "http_410"
+    FAILING = "failing"
+    BY_HAND = "by hand"
 
 
 @dataclass(frozen=True, slots=True)

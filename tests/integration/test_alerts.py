@@ -25,7 +25,7 @@ from watcher.alerts.channel import BACKOFF_FIRST, PATIENCE
 from watcher.alerts.grouping import GAP, GATHER, Kind
 from watcher.alerts.message import Message
 from watcher.alerts.notifier import AppriseNotifier
-from watcher.alerts.pauses import BY_HAND, PauseAlerts
+from watcher.alerts.pauses import PauseAlerts
 from watcher.errors import StoreUnavailable
 from watcher.events.envelope import to_event, to_fields
 from watcher.events.group import ConsumerGroup, GroupLost
@@ -650,6 +650,14 @@ class TestPauses:
         await redis.hset(lane, mapping={"paused": "failing", "paused_at": 5})
         assert await pauses.run_once() == 1
 
+    async def test_a_pause_that_ended_while_it_was_told_hides_no_later_one(
+        self, redis: Redis, clock: FakeClock, recorder: Recorder, lane: str
+    ) -> None:
+        pauses = PauseAlerts(redis, KEYS, [recorder], clock, Metrics())
+        await pauses.run_once()
+        await redis.hset(lane, "paused_at", ENDED // 1000 + 5)
+        assert [await pauses.run_once() for _ in range(2)] == [1, 0]
+
     async def test_what_nobody_took_is_told_until_somebody_does(
         self, redis: Redis, clock: FakeClock, recorder: Recorder, lane: str
     ) -> None:
@@ -667,4 +675,3 @@ class TestPauses:
         await control.resume(redis, KEYS, "shop", clock.time())
         await control.pause(redis, KEYS, "shop", clock.time())
         assert await PauseAlerts(redis, KEYS, [recorder], clock, Metrics()).run_once() == 0
-        assert control.PAUSED_BY_HAND == BY_HAND

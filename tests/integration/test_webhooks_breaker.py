@@ -13,6 +13,7 @@ from tests.integration.test_webhooks_scripts import Stage
 from tests.unit.webhooks.builders import KEYS, NOW, endpoint, event, publish
 from tests.unit.webhooks.receiver import answer, receiving, reset
 from tests.unit.webhooks.world import World, arrived
+from watcher.model import Pause
 from watcher.webhooks import control
 from watcher.webhooks.outcome import Delivered, Effect, Reason
 from watcher.webhooks.queue import (
@@ -141,7 +142,7 @@ class TestBreaker:
     async def test_what_fails_for_too_long_is_paused(self, stage: Stage) -> None:
         await fail(stage, await stage.claim(most=1), NOW)
         settled = await fail(stage, await stage.claim(now=NOW + 3600, most=1), NOW + 3600)
-        assert settled.paused == "failing"
+        assert settled.paused == Pause.FAILING
         assert await stage.claim(now=NOW + 9999) == []
         assert (await state(stage)).paused == "failing"
         assert len(await stage.waiting()) == 20

@@ -14,18 +14,16 @@ from watcher.alerts.grouping import Kind
 from watcher.alerts.message import Message
 from watcher.clock import Clock
 from watcher.metrics import Metrics
-from watcher.model import from_seconds, to_iso
+from watcher.model import Pause, from_seconds, to_iso
 from watcher.state.keys import Keys
 from watcher.state.store import store_errors
 
 LOOK: Final = 10.0
 """Seconds between two looks."""
-BY_HAND: Final = "by hand"
-"""Whoever pauses an endpoint knows that it is paused."""
 
-_WHY: Final = {
-    "http_410": "It answered 410 Gone, so it wants no more webhooks.",
-    "failing": "Every delivery to it has failed for days.",
+_WHY: Final[dict[str, str]] = {
+    Pause.GONE: "It answered 410 Gone, so it wants no more webhooks.",
+    Pause.FAILING: "Every delivery to it has failed for days.",
 }
 
 _log = structlog.get_logger()
@@ -70,12 +68,13 @@ class PauseAlerts:
                 lane = self._keys.lane(name)
                 fields: Any = await self._redis.hmget(lane, "paused", "paused_at", "told")
                 reason, since, told = (None if each is None else each.decode() for each in fields)
-                if reason is None or reason == BY_HAND or told is not None:
+                # Whoever pauses one by hand knows it. What was told is the pause that began then, and no later one.
+                if reason is None or since is None or reason == Pause.BY_HAND or told == since:
                     continue
-                message = compose_pause(name, reason, int(since or 0) / 1000)
+                message = compose_pause(name, reason, int(since) / 1000)
                 if accepted := await self._tell(name, message):
                     sent += accepted
-                    await self._redis.hset(lane, "told", "1")
+                    await self._redis.hset(lane, "told", since)
         return sent
 
     async def _tell(self, name: str, message: Message) -> int:

@@ -7,7 +7,6 @@ import json
 import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
 from typing import Annotated
 
 import typer
@@ -19,9 +18,10 @@ from yarl import URL
 from watcher.cli.common import all_keys, console, event_loop, open_store, table
 from watcher.cli.times import instant
 from watcher.clock import SystemClock
-from watcher.errors import ConfigurationError, WatcherError
+from watcher.errors import ConfigurationError
 from watcher.model import from_seconds, to_iso
 from watcher.settings import Endpoint, Settings, load_settings
+from watcher.state.keys import Keys
 from watcher.state.store import store_errors
 from watcher.webhooks import control
 from watcher.webhooks.outcome import Reason
@@ -110,7 +110,7 @@ def replay(
 ) -> None:
     """Have past events, as far as they are on the stream, delivered to an endpoint again.
 
-    Interrupted, the same command goes on where it stopped, if --to was given.
+    Interrupted, it goes on where it stopped when the same --from is given again.
     """
     settings = load_settings()
     endpoint = _configured(settings, name)
@@ -188,28 +188,17 @@ async def _known(settings: Settings, name: str) -> AsyncIterator[Redis]:
         yield redis
 
 
-@dataclass(slots=True)
-class _Counts:
-    again: int = 0
-    read: int = 0
-
-
 async def _replay(settings: Settings, endpoint: Endpoint, low: int, high: int) -> tuple[int, int]:
     """How many events are delivered again, of how many read."""
     columns = BarColumn(), TaskProgressColumn(), TextColumn("{task.description}"), TimeRemainingColumn()
-    shards = all_keys(settings)
-    total = _Counts()
+    done: dict[Keys, Replay] = {}
     async with open_store(settings) as redis:
         with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
-            for place, keys in enumerate(shards):
-                bar = progress.add_task(f"shard {place}", total=1.0)
-                last: Replay | None = None
+            for keys in all_keys(settings):
+                bar = progress.add_task(f"shard {keys.shard}", total=1.0)
                 now = SystemClock().time()
-                async for last in replayed(redis, keys, endpoint, low=low, high=high, now=now):
-                    text = f"{last.read} read, {last.delivered} delivered again"
-                    progress.update(bar, completed=last.share_done, description=text)
-                if last is None:
-                    raise WatcherError("there was nothing to replay")
-                total.again += last.delivered
-                total.read += last.read
-    return total.again, total.read
+                async for at in replayed(redis, keys, endpoint, low=low, high=high, now=now):
+                    text = f"{at.read} read, {at.delivered} delivered again"
+                    progress.update(bar, completed=at.share_done, description=text)
+                    done[keys] = at
+    return sum(each.delivered for each in done.values()), sum(each.read for each in done.values())

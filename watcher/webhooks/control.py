@@ -6,13 +6,13 @@ from typing import Final
 
 from redis.asyncio import Redis
 
+from watcher.model import Pause
 from watcher.state.keys import Keys
 from watcher.state.lua import script
 from watcher.state.store import store_errors
 
-PAUSED_BY_HAND: Final = "by hand"
 BATCH: Final = 500
-"""Deliveries in one step: the server stands still for it."""
+"""Deliveries in one step, about: the server stands still for it."""
 
 
 async def pause(redis: Redis, keys: Keys, endpoint: str, now: float) -> None:
@@ -22,9 +22,7 @@ async def pause(redis: Redis, keys: Keys, endpoint: str, now: float) -> None:
         StoreUnavailable: the store does not answer.
     """
     with store_errors():
-        await redis.hset(
-            keys.lane(endpoint), mapping={"paused": PAUSED_BY_HAND, "paused_at": int(now * 1000)}
-        )
+        await redis.hset(keys.lane(endpoint), mapping={"paused": Pause.BY_HAND, "paused_at": int(now * 1000)})
 
 
 async def resume(redis: Redis, keys: Keys, endpoint: str, now: float) -> int:
@@ -35,10 +33,11 @@ async def resume(redis: Redis, keys: Keys, endpoint: str, now: float) -> int:
     """
     step = redis.register_script(script("watcher.webhooks", "reorder"))
     places = [keys.due(endpoint), keys.claimed(endpoint), keys.waiting(endpoint)]
-    waiting = 0
+    waiting, first = 0, "0"
     with store_errors():
-        while found := await step(keys=places, args=[int(now * 1000), waiting, waiting + BATCH - 1]):
-            waiting += int(found)
+        while first:
+            found, following = await step(keys=places, args=[int(now * 1000), first, BATCH])
+            waiting, first = waiting + int(found), following.decode()
         await redis.unlink(keys.lane(endpoint))
     return waiting
 

@@ -14,7 +14,7 @@ from typing import Any, Final, assert_never
 import msgspec
 from redis.asyncio import Redis
 
-from watcher.model import from_seconds, to_iso
+from watcher.model import Pause, from_seconds, to_iso
 from watcher.state.keys import Keys
 from watcher.state.lua import script
 from watcher.webhooks.outcome import NO_EFFECT, Delivered, Effect, Reason
@@ -23,9 +23,6 @@ _PACKAGE: Final = "watcher.webhooks"
 
 _BURST_SECONDS: Final = 0.1
 """So much of a second's allowance may be spent at once; else a high rate would need a wake-up for each."""
-
-PAUSED_GONE: Final = "http_410"
-"""Why an endpoint is paused that answered 410: the others are ``failing``, for too long, and ``by hand``."""
 
 
 class Past(msgspec.Struct, frozen=True):
@@ -218,7 +215,7 @@ class DeliveryQueue:
             int(now * 1000),
             failed,
             math.ceil(hold * 1000),
-            PAUSED_GONE if gone else "",
+            Pause.GONE if gone else "",
             breaker.threshold,
             int(breaker.first * 1000),
             int(breaker.longest * 1000),

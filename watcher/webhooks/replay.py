@@ -47,8 +47,8 @@ async def replay(
 ) -> AsyncIterator[Replay]:
     """Have everything in ``[low, high)`` (unix milliseconds) that the endpoint wants delivered again.
 
-    It yields how far it has come, first as it begins: where the same range was left unfinished, it goes on
-    there. ``now`` is in unix seconds.
+    It yields how far it has come, first as it begins: where a range that begins at ``low`` was left unfinished, it
+    goes on there, wherever that one was to end. ``now`` is in unix seconds.
 
     Raises:
         StoreUnavailable: the store does not answer.
@@ -57,9 +57,10 @@ async def replay(
     places = [keys.due(endpoint.name), keys.waiting(endpoint.name), keys.attempts(endpoint.name)]
     router, at = Router((endpoint,)), Replay(low, high, f"{low}-0")
     with store_errors():
-        kept: Any = await redis.hmget(keys.replay(endpoint.name), "low", "high", "reached")
-        if kept[2] and (int(kept[0]), int(kept[1])) == (low, high):
-            at = replace(at, reached=kept[2].decode())
+        kept: Any = await redis.hmget(keys.replay(endpoint.name), "low", "reached")
+        began, reached = kept
+        if reached and int(began) == low:
+            at = replace(at, reached=reached.decode())
         yield at
         while entries := await _entries(redis, keys, at):
             wanted = [entry_id for entry_id, fields in entries if _wants(router, entry_id, fields)]
@@ -72,9 +73,7 @@ async def replay(
             again = await step(keys=[*places, keys.endpoints], args=words) if wanted else 0
             at = Replay(low, high, f"({entries[-1][0]}", at.read + len(entries), at.delivered + again)
             # After the step, so that nothing is passed over; a step done twice changes nothing.
-            await redis.hset(
-                keys.replay(endpoint.name), mapping={"low": low, "high": high, "reached": at.reached}
-            )
+            await redis.hset(keys.replay(endpoint.name), mapping={"low": low, "reached": at.reached})
             yield at
         await redis.unlink(keys.replay(endpoint.name))
 
