@@ -22,10 +22,12 @@ from watcher.model import SECOND, SUCCESS, TERMINAL, Micros, Scope, Task, TaskId
 from watcher.monite.budget import Budget
 from watcher.monite.query import TaskQuery
 from watcher.monite.wire import TaskPage
+from watcher.polling.cycle import Cycle
 from watcher.polling.pacer import Pacer
+from watcher.polling.policy import PollPolicy
 from watcher.polling.reader import Reader, TaskSource
 from watcher.polling.recorder import Publication, Recorder
-from watcher.polling.scanner import Cycle, PollPolicy, Scanner
+from watcher.polling.scanner import Scanner
 from watcher.polling.schedule import REBUILD, Schedule
 from watcher.state.records import Known
 from watcher.state.scope import ScopeState
@@ -302,7 +304,7 @@ async def simulate(
     api = world.api(clock, requests_per_second)
     schedule = Schedule(target=target_delay, interval=interval)
     policy = PollPolicy("baseline", TERMINAL, interval=interval, target_delay=target_delay, horizon=horizon)
-    watched = Watched(api, clock, policy, schedule, Pacer(requests_per_second), Scope())
+    watched = Watched(api, clock, policy, schedule, Pacer(requests_per_second, interval), Scope())
     cycles: list[Cycle] = []
     rebuilt = began
     while clock.time() < began + world.seconds + world.drain:

@@ -36,10 +36,11 @@ from watcher.ops.server import OpsServer
 from watcher.polling.board import Board
 from watcher.polling.diff import kinds_of
 from watcher.polling.hint_desk import SHARE, HintDesk, Spacing
+from watcher.polling.means import Tools
 from watcher.polling.pacer import Pacer
-from watcher.polling.poller import ShardPoller, Tools
+from watcher.polling.policy import PollPolicy
+from watcher.polling.poller import ShardPoller
 from watcher.polling.recorder import Publication
-from watcher.polling.scanner import PollPolicy
 from watcher.polling.schedule import Schedule
 from watcher.polling.scopes import DiscoveredScopes, ListedScopes
 from watcher.settings import Settings

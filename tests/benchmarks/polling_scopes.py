@@ -18,7 +18,7 @@ from watcher.monite.budget import Budget
 from watcher.monite.query import TaskQuery
 from watcher.monite.wire import TaskPage
 from watcher.polling.pacer import Pacer
-from watcher.polling.scanner import PollPolicy
+from watcher.polling.policy import PollPolicy
 from watcher.polling.schedule import REBUILD, Schedule
 
 INTERVAL: Final = 5.0
@@ -80,7 +80,7 @@ async def run(size: Size, cores: Cores) -> Report:
             clock, budget, rate=rate, lifetime=uniform, seconds=size.seconds, late=0.001, seed=number
         )
     schedule = Schedule(target=1.0, interval=INTERVAL)
-    pacer = Pacer(size.requests_per_second)
+    pacer = Pacer(size.requests_per_second, INTERVAL)
     policy = PollPolicy("baseline", TERMINAL, interval=INTERVAL, target_delay=1.0, horizon=HORIZON)
     shared = Shared(apis, clock)
     watched = [Watched(shared, clock, policy, schedule, pacer, scope) for scope in apis]

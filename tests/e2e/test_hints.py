@@ -21,12 +21,12 @@ from tests.e2e.harness import (
     settings_for,
     until_ready,
 )
+from tests.monite_hooks import sign
 from watcher.clock import SystemClock
 from watcher.demo.daemon import Daemon
 from watcher.events.envelope import read_data
 from watcher.events.stream import BEGINNING, follow
 from watcher.model import PROCESSING, from_seconds
-from watcher.monite.hooks import sign
 from watcher.sandbox import Sandbox, World, WorldSettings
 from watcher.state.connection import connect
 from watcher.state.embedded import EmbeddedServer, embedded_url

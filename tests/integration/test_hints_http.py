@@ -18,10 +18,11 @@ from redis.asyncio import Redis
 from yarl import URL
 
 from tests.fakes import EagerClock
+from tests.monite_hooks import sign
 from tests.unit.monite.test_hooks import ENTITY, HINT, SECRET, TASK, hook
 from watcher.metrics import Metrics
 from watcher.model import EntityId, Hint, Scope, TaskId
-from watcher.monite.hooks import TOLERANCE, sign
+from watcher.monite.hooks import TOLERANCE
 from watcher.ops.access import Access
 from watcher.ops.intake import LARGEST_HINTS, LARGEST_HOOK, MOST_IDS, HintIntake
 from watcher.ops.server import OpsServer

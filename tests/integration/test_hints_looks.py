@@ -21,9 +21,9 @@ from watcher.polling.diff import Rules
 from watcher.polling.hint_desk import Spacing
 from watcher.polling.hints import GRACE, QUEUE, WAITS
 from watcher.polling.inspector import GATHER, PLAN, Inspector
+from watcher.polling.policy import PollPolicy
 from watcher.polling.reader import Reader
 from watcher.polling.recorder import Publication, Recorded, Recorder
-from watcher.polling.scanner import PollPolicy
 from watcher.state.keys import Keys
 from watcher.state.lease import LeaseLostError
 from watcher.state.records import Start

@@ -11,9 +11,10 @@ from tests.fakes import EagerClock
 from tests.unit.polling.api import Api, life
 from tests.unit.polling.daemon import Daemon
 from watcher.model import Hint, Scope, TaskId, from_seconds
+from watcher.polling.absences import Absences
+from watcher.polling.cycle import Cycle
 from watcher.polling.hints import ENOUGH, RELAXED
-from watcher.polling.poller import SLICE
-from watcher.polling.scanner import Cycle, _Absence
+from watcher.polling.scope_poller import SLICE
 from watcher.state.coverage import Interval
 
 T0 = 1_800_000_000.0
@@ -151,13 +152,14 @@ async def test_cycles_know_what_a_look_has_seen(daemon: Daemon) -> None:
     began = clock.time()
     daemon.api.add(life("t", began, (began + 12, "success")))
     clock.move(3)
-    scanner._absences[TaskId("t")] = _Absence(2)
+    for seconds in (-200, -100):
+        scanner._absences.missed({TaskId("t")}, from_seconds(began + seconds))
     product = Product(daemon)
     await product.hint("t")
     sighting = scanner._memory.sightings[TaskId("t")]
     assert sighting.created_at == from_seconds(began)
     assert sighting.seen_at - sighting.created_at == pytest.approx(3e6, abs=1.5e6)
-    assert not scanner._absences, "it is not missing any more"
+    assert scanner._absences == Absences(scanner._absences.interval), "it is not missing any more"
 
     clock.move(10)
     await product.hint("t")

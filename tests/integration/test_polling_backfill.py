@@ -18,10 +18,11 @@ from watcher.events.envelope import from_fields, read_data
 from watcher.metrics import Metrics
 from watcher.model import SECOND, EntityId, Event, Micros, Scope, Task, TaskId, from_seconds
 from watcher.monite.errors import PageTokenRejected, ScopeRejected
-from watcher.polling.backfiller import LOOK, RETRY, Backfiller, Means, rehearse
+from watcher.polling.backfiller import LOOK, RETRY, Backfiller, rehearse
 from watcher.polling.diff import Rules
+from watcher.polling.means import Means
+from watcher.polling.policy import PollPolicy
 from watcher.polling.recorder import Publication, Recorder
-from watcher.polling.scanner import PollPolicy
 from watcher.polling.widths import FIRST_WIDTH
 from watcher.state.backfill import Job, Request, begun
 from watcher.state.backfills import ask, call_off

@@ -19,12 +19,14 @@ from watcher.metrics import Metrics
 from watcher.model import EntityId, Scope, TaskId, Weight, from_seconds
 from watcher.monite.errors import MoniteError, Rejected, ScopeRejected, Unauthorized
 from watcher.polling.board import Board
+from watcher.polling.means import Tools
 from watcher.polling.pacer import Pacer
-from watcher.polling.poller import PATIENCE, REFRESH, RETIRED, RETRY, SHARING, ShardPoller, Tools
+from watcher.polling.policy import PollPolicy
+from watcher.polling.poller import REFRESH, RETRY, SHARING, ShardPoller
 from watcher.polling.reader import ATTEMPTS
 from watcher.polling.recorder import Publication
-from watcher.polling.scanner import PollPolicy
 from watcher.polling.schedule import Schedule
+from watcher.polling.scope_poller import PATIENCE, RETIRED
 from watcher.state.connection import connect
 from watcher.state.keys import Keys, bucket_of
 from watcher.state.lease import LeaseLostError

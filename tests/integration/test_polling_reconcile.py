@@ -15,13 +15,13 @@ from tests.unit.polling.api import Api, life, unavailable
 from watcher.events.envelope import from_fields
 from watcher.metrics import Metrics
 from watcher.model import SECOND, Event, Micros, Scope, from_seconds
-from watcher.polling.backfiller import Means
 from watcher.polling.board import Board
 from watcher.polling.diff import Rules
+from watcher.polling.means import Means
+from watcher.polling.policy import PollPolicy
 from watcher.polling.reconcile import PAGES, PERIOD
 from watcher.polling.reconciler import Checked, Reconciler
 from watcher.polling.recorder import Publication, Recorder
-from watcher.polling.scanner import PollPolicy
 from watcher.state.coverage import Coverage, Interval
 from watcher.state.keys import Keys, bucket_of
 from watcher.state.records import Start

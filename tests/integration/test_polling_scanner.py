@@ -22,9 +22,10 @@ from tests.unit.polling.daemon import KEYS, Daemon, policy
 from tests.unit.state.key_table import is_known
 from watcher.model import SECOND, EntityId, Micros, Scope, Task, TaskId, from_seconds
 from watcher.monite.errors import MoniteError, PageTokenRejected, Unauthorized
+from watcher.polling.absences import ABSENCES, Absences
 from watcher.polling.diff import Rules
+from watcher.polling.policy import LOOKBACK
 from watcher.polling.recorder import ConflictError, Publication
-from watcher.polling.scanner import ABSENCES, LOOKBACK
 from watcher.state.coverage import Coverage
 from watcher.state.lease import LeaseLostError
 from watcher.state.records import Known, Start
@@ -342,7 +343,7 @@ class TestVanished:
         await daemon.cycles(1)
         assert await daemon.told() == [("t", "vanished")]
         assert (await daemon.state()).in_flight == {}
-        assert daemon.scanner._absences == {}, "nothing is left of it in memory"
+        assert daemon.scanner._absences == Absences(5 * SECOND), "nothing is left of it in memory"
         await daemon.cycles(50)
         assert await daemon.told() == [("t", "vanished")]
 

@@ -24,7 +24,7 @@ from watcher.events.envelope import EventData, read_data
 from watcher.model import SECOND, TERMINAL, Micros, Scope, from_seconds, to_iso
 from watcher.monite.budget import Budget
 from watcher.monite.errors import MoniteError, PageTokenRejected
-from watcher.polling.scanner import StartMode
+from watcher.polling.policy import StartMode
 from watcher.state.connection import connect
 from watcher.state.coverage import Coverage
 from watcher.state.records import Start

@@ -15,7 +15,7 @@ from rich.console import Console
 
 from watcher.app import budget_of, policy_of, publication_of
 from watcher.cli.backfill_view import Totals, shown
-from watcher.cli.common import all_keys, event_loop, open_store
+from watcher.cli.common import all_keys, console, event_loop, open_store
 from watcher.cli.times import instant
 from watcher.clock import SystemClock
 from watcher.errors import ConfigurationError, StoreError, StoreUnavailable, WatcherError
@@ -23,7 +23,8 @@ from watcher.metrics import Metrics
 from watcher.model import Micros, Scope, from_seconds
 from watcher.monite.opened import open_api
 from watcher.ops.status import read_status
-from watcher.polling.backfiller import Means, rehearse
+from watcher.polling.backfiller import rehearse
+from watcher.polling.means import Means
 from watcher.polling.widths import FIRST_WIDTH
 from watcher.settings import Settings, load_settings
 from watcher.state.backfill import Job, Request, begun
@@ -89,14 +90,14 @@ def backfill(
         return
     now = from_seconds(SystemClock().time())
     asked = read_words(now, settings.monite.requests_per_second, since, until, tuple(scope or ()), rate)
-    console = Console(soft_wrap=True, highlight=False)
+    out = console()
     try:
-        totals = event_loop((_dry_run if dry_run else _run)(settings, asked, console))
+        totals = event_loop((_dry_run if dry_run else _run)(settings, asked, out))
     except KeyboardInterrupt:
         if not dry_run:
-            console.print("The daemon goes on. The same command shows it again; --stop calls it off.")
+            out.print("The daemon goes on. The same command shows it again; --stop calls it off.")
         raise
-    console.print(totals.summary(dry_run=dry_run))
+    out.print(totals.summary(dry_run=dry_run))
     raise typer.Exit(1 if totals.refused else 0)
 
 
@@ -125,7 +126,7 @@ def read_words(
     return Asked(low, high, high == now, scopes, pace)
 
 
-async def _run(settings: Settings, asked: Asked, console: Console) -> Totals:
+async def _run(settings: Settings, asked: Asked, out: Console) -> Totals:
     """Ask the holders of the leases to do it, and look on."""
     async with open_store(settings) as redis:
         found = await _scopes(settings, redis, asked.scopes)
@@ -135,12 +136,12 @@ async def _run(settings: Settings, asked: Asked, console: Console) -> Totals:
         jobs = await ask_all(redis, wanted)
         for keys, job in jobs.items():
             if job.progress != wanted[keys].progress:
-                console.print(
+                out.print(
                     f"goes on where it stopped: {job.share_done:.0%} of shard {keys.shard} is done, "
                     f"at {job.request.rate:g} requests a second"
                 )
-        await _say_who_works(redis, settings, console)
-        return await shown(_followed(redis, jobs), console)
+        await _say_who_works(redis, settings, out)
+        return await shown(_followed(redis, jobs), out)
 
 
 async def ask_all(redis: Redis, wanted: Mapping[Keys, Job]) -> dict[Keys, Job]:
@@ -178,17 +179,15 @@ async def _followed(redis: Redis, jobs: dict[Keys, Job]) -> AsyncIterator[Totals
         yield Totals.of(jobs.values())
 
 
-async def _say_who_works(redis: Redis, settings: Settings, console: Console) -> None:
+async def _say_who_works(redis: Redis, settings: Settings, out: Console) -> None:
     now = from_seconds(SystemClock().time())
     status = await read_status(redis, all_keys(settings), [], now)
     for shard in status.shards:
         if shard.holder is None:
-            console.print(
-                f"nobody polls shard {shard.shard}: the backfill waits for a daemon (`watcher run`)"
-            )
+            out.print(f"nobody polls shard {shard.shard}: the backfill waits for a daemon (`watcher run`)")
 
 
-async def _dry_run(settings: Settings, asked: Asked, console: Console) -> Totals:
+async def _dry_run(settings: Settings, asked: Asked, out: Console) -> Totals:
     """Read the same as the daemon would, out of the same budget; it begins anew each time."""
     clock, metrics = SystemClock(), Metrics()
     async with (
@@ -215,7 +214,7 @@ async def _dry_run(settings: Settings, asked: Asked, console: Console) -> Totals
                 async for jobs[keys] in rehearse(job, means):
                     yield Totals.of(jobs.values())
 
-        return await shown(rehearsed(), console)
+        return await shown(rehearsed(), out)
 
 
 async def _scopes(settings: Settings, redis: Redis, named: tuple[str, ...]) -> dict[Keys, list[Scope]]:

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import typer
-from rich.console import Console
 
-from watcher.cli.common import event_loop
+from watcher.cli.common import console, event_loop
 from watcher.ops.checks import Finding, run_checks
 from watcher.settings import load_settings
 
@@ -13,11 +12,11 @@ from watcher.settings import load_settings
 def check() -> None:
     """Check settings, API, store, every endpoint and alerts: a line each; exit code 1 if any fails."""
     settings = load_settings(need_api=True)
-    console = Console(soft_wrap=True, highlight=False)
+    out = console()
 
     def show(finding: Finding) -> None:
         mark = "[green]ok  [/green]" if finding.good else "[red]FAIL[/red]"
-        console.print(mark, finding.name, "-", finding.text, markup=True)
+        out.print(mark, finding.name, "-", finding.text, markup=True)
 
     show(Finding("settings", True, "complete"))
     findings = event_loop(run_checks(settings, show))

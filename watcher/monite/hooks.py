@@ -29,19 +29,12 @@ class HookFormatError(ValueError):
     """The body is not a webhook as Monite documents it."""
 
 
-def sign(secret: str, timestamp: int, body: bytes) -> str:
-    """Value of ``Monite-Signature`` for a body: ``t=<unix seconds>,v1=<hex>``.
-
-    Source: Monite's documentation, "Webhook signatures": HMAC-SHA256 of ``t.body``, the secret being the key
-    as it is, ``whsec_`` included.
-    """
-    return f"t={timestamp},v1={_digest(secret, str(timestamp), body)}"
-
-
 def verify(header: str | None, body: bytes, secret: str, now: float) -> None:
     """See that a body was signed with the secret not long before or after ``now`` (unix seconds).
 
-    Of several ``v1`` any may be right, and other schemes are passed over, so that Monite may add some.
+    Source: Monite's documentation, "Webhook signatures": ``t=<unix seconds>,v1=<hex>``, an HMAC-SHA256 of ``t.body``
+    with the secret as it is, ``whsec_`` included. Of several ``v1`` any may be right, and other schemes are
+    passed over, so that Monite may add some.
 
     Raises:
         SignatureRefused: it was not.

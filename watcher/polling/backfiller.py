@@ -6,31 +6,27 @@ writes nothing. Both keep to the request's rate, which is apart from what pollin
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable
-from dataclasses import dataclass, replace
+from collections.abc import AsyncIterator
+from dataclasses import replace
 from functools import partial
 from typing import Final
 
 import msgspec
 import structlog
 
-from watcher.clock import Clock
 from watcher.errors import StoreError, StoreUnavailable
-from watcher.metrics import Metrics
-from watcher.model import SECOND, Micros, Scope, Task, from_seconds
+from watcher.model import SECOND, Scope, Task
 from watcher.monite.errors import MoniteError, PageTokenRejected, ScopeRejected
 from watcher.monite.query import TaskQuery
 from watcher.polling import backfill
-from watcher.polling.diff import Decision, Rules
-from watcher.polling.reader import Reader, TaskSource
-from watcher.polling.recorder import ConflictError, Publication, Recorder
-from watcher.polling.scanner import PollPolicy
+from watcher.polling.means import Means
+from watcher.polling.reader import Reader
+from watcher.polling.recorder import ConflictError, Judge
 from watcher.state.backfill import Job, Progress
 from watcher.state.coverage import Interval
 from watcher.state.lease import LeaseLostError
-from watcher.state.records import Known
 from watcher.state.scope import ScopeState
-from watcher.state.store import Commit, Outcome, Store
+from watcher.state.store import Commit, Outcome
 
 LOOK: Final = 2.0
 """Seconds between two looks for a backfill that somebody asks for."""
@@ -38,36 +34,6 @@ RETRY: Final = 5.0
 """Seconds before a window that could not be read is tried again."""
 
 log = structlog.get_logger()
-
-
-@dataclass(frozen=True, slots=True)
-class Means:
-    """What a backfill works with. ``jitter`` gives a number in [0, 1)."""
-
-    source: TaskSource
-    store: Store
-    policy: PollPolicy
-    publication: Publication
-    clock: Clock
-    metrics: Metrics
-    jitter: Callable[[], float]
-
-    def reader(self, scope: Scope) -> Reader:
-        """A reader of a scope's listings."""
-        return Reader(scope, self.source, self.clock, self.metrics, self.jitter)
-
-    def now(self) -> Micros:
-        """The API's time; before its first answer, this machine's."""
-        now = self.source.server_clock.now()
-        return from_seconds(self.clock.time()) if now is None else now
-
-    def judge(self, state: ScopeState) -> Callable[[Task, Known | None], Decision | None]:
-        """What rows of a scope mean. Raises ``ValueError`` for one without a start."""
-        already = backfill.told(state, round(self.policy.horizon * SECOND))
-        if state.start is None:
-            raise ValueError("a scope is read only once it has a start")
-        rules = Rules(state.start, self.policy.kinds, round(self.policy.stalled_after * SECOND))
-        return partial(_judge, already=already, rules=rules, now=self.now())
 
 
 class Backfiller:
@@ -142,14 +108,7 @@ class Backfiller:
         self, job: Job, reader: Reader, interval: Interval, tasks: list[Task], state: ScopeState
     ) -> Progress:
         means = self._means
-        recorder = Recorder(
-            reader.scope,
-            self._nonce,
-            store=means.store,
-            publication=means.publication,
-            clock=means.clock,
-            metrics=means.metrics,
-        )
+        recorder = means.recorder(reader.scope, self._nonce)
 
         def progress(published: int) -> Progress:
             return backfill.read_completely(
@@ -160,7 +119,7 @@ class Backfiller:
             return job.progress.encode(), progress(published).encode()
 
         after = replace(state, backfilled=state.backfilled.add(interval))
-        recorded = await recorder.record_as(tasks, means.judge(state), state, after, backfill=moved)
+        recorded = await recorder.record_as(tasks, _judge(means, state), state, after, backfill=moved)
         return progress(recorded.events)
 
     async def _note(self, job: Job, scope: Scope, progress: Progress) -> Progress:
@@ -205,7 +164,7 @@ async def _rehearsed(job: Job, reader: Reader, means: Means) -> Progress:
         return backfill.refused(job, reader.requests)
     watched = {task.id: task for task in tasks if not means.publication.excludes(task)}
     known = await means.store.known(reader.scope, {each.id: each.created_at for each in watched.values()})
-    judge = means.judge(state)
+    judge = _judge(means, state)
     decisions = [judge(task, known.get(task.id)) for task in watched.values()]
     published = sum(len(each.transitions) for each in decisions if each is not None)
     return backfill.read_completely(
@@ -233,7 +192,13 @@ async def _read(reader: Reader, interval: Interval) -> list[Task] | None:
     return tasks
 
 
-def _judge(
-    task: Task, known: Known | None, *, already: backfill.Told, rules: Rules, now: Micros
-) -> Decision | None:
-    return backfill.judge(task, known, already, rules, now)
+def _judge(means: Means, state: ScopeState) -> Judge:
+    """What rows of a scope mean. Raises ``ValueError`` for one without a start."""
+    if state.start is None:
+        raise ValueError("a scope is read only once it has a start")
+    return partial(
+        backfill.judge,
+        already=backfill.told(state, round(means.policy.horizon * SECOND)),
+        rules=means.policy.rules(state.start),
+        now=means.now(),
+    )

@@ -11,11 +11,12 @@ from math import ceil, erfc, sqrt
 from typing import Final
 
 from watcher.model import SECOND, Micros, TaskId
+from watcher.monite.query import MAX_LIMIT
 from watcher.polling.lifetimes import Survival
 from watcher.polling.looks import Sighting
 from watcher.state.coverage import Interval
 
-PAGE: Final = 100
+PAGE: Final = MAX_LIMIT
 """Rows that a request brings at most, and ids that it may ask for."""
 NODES: Final = 16
 """Points at which what arrived unread is weighed."""

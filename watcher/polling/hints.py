@@ -77,14 +77,13 @@ class HintRecall:
         return sum(self.verdicts)
 
     @property
-    def complete(self) -> bool:
-        """Whether all tasks judged had been hinted, and there were enough of them to say so."""
-        return len(self.verdicts) >= ENOUGH and all(self.verdicts)
-
-    @property
     def relaxed(self) -> bool:
-        """Whether polling may leave the discovery of new tasks to hints. It ends with the first one missed."""
-        return self.complete
+        """Whether polling may leave the discovery of new tasks to hints.
+
+        So it is while all tasks judged had been hinted, and there were enough of them to say so; it ends with the
+        first one missed.
+        """
+        return len(self.verdicts) >= ENOUGH and all(self.verdicts)
 
     def with_hints(self, task_ids: Iterable[TaskId], now: float) -> HintRecall:
         """After tasks were hinted."""

@@ -11,15 +11,14 @@ import structlog
 from watcher.clock import Clock
 from watcher.errors import StoreError, StoreUnavailable
 from watcher.metrics import Metrics
-from watcher.model import SECOND, Hint, HintSource, Micros, Task, TaskId, from_seconds
+from watcher.model import Hint, HintSource, Micros, Task, TaskId, from_seconds
 from watcher.monite.errors import MoniteError
 from watcher.monite.query import MAX_LIMIT, TaskQuery
 from watcher.polling.board import ScopeReport
-from watcher.polling.diff import Rules
 from watcher.polling.hints import HintQueue, HintRecall, Outcome, Waiting
+from watcher.polling.policy import PollPolicy
 from watcher.polling.reader import Reader
 from watcher.polling.recorder import ConflictError, Recorded, Recorder
-from watcher.polling.scanner import PollPolicy
 from watcher.state.records import Start
 from watcher.state.scope import ScopeState
 from watcher.state.store import Store
@@ -156,8 +155,7 @@ class Inspector:
 
     async def _record(self, tasks: tuple[Task, ...], state: ScopeState, start: Start) -> Recorded:
         now = self._reader.time_told()
-        rules = Rules(start, self._policy.kinds, round(self._policy.stalled_after * SECOND))
-        recorded = await self._recorder.record(tasks, rules, now, state, state)
+        recorded = await self._recorder.record(tasks, self._policy.rules(start), now, state, state)
         self._heard(tasks, recorded, now)
         return recorded
 

@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from watcher.model import SECOND, Micros
+from watcher.monite.query import MAX_LIMIT
 from watcher.state.coverage import Interval
 
 SHARE: Final = 0.1
@@ -24,7 +25,6 @@ FIRST: Final = 64 * SECOND
 """Age of the youngest level."""
 RATIO: Final = 4
 """Growth of the age from one level to the next while the share pays for every level."""
-PAGE: Final = 100
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +42,7 @@ def levels_affordable(arrival_rate: float, spending: float) -> int:
     """
     if arrival_rate <= 0:
         return 64
-    return max(1, int(SHARE * spending * PAGE / arrival_rate))
+    return max(1, int(SHARE * spending * MAX_LIMIT / arrival_rate))
 
 
 def ages(overlap: int, horizon: int, levels: int) -> tuple[int, ...]:

@@ -32,8 +32,6 @@ EARLY: Final = 0.005
 LATE: Final = 0.005
 """Share of tasks assumed to take long, with a mean of ``LATE_MEAN`` seconds, whatever was learned."""
 LATE_MEAN: Final = 60.0
-
-
 SCARCE: Final = 1e-6
 """Share alive below which differences of sums say nothing any more; what still lives then is taken for late."""
 

@@ -17,8 +17,6 @@ LOAD: Final = 0.9
 """Part of the budget that polling plans with: a queue that is loaded fully never empties."""
 IDLE_RATE: Final = 1e-4
 """Tasks a second that every scope is taken to have at least: some nine a day."""
-
-
 VISITS: Final = 10
 """Visits over which a scope's rate is averaged: where little arrives, a visit mostly finds nothing, and then one."""
 

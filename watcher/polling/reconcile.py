@@ -70,8 +70,7 @@ def mismatch(
     """Whether the store should have known better: the task ended long enough ago, and it does not know.
 
     ``interval`` is that of polling, in microseconds; ``in_flight`` says that the store has the task looked at
-    until it ends. What changed since the last look is not a mismatch, nor is
-    an answer older than what is known.
+    until it ends. What changed since the last look is not a mismatch, nor is an answer older than what is known.
     """
     if task.status not in TERMINAL or now - task.updated_at <= max(
         2 * interval, WATCHED if in_flight else GRACE

@@ -13,12 +13,11 @@ from watcher.model import SECOND, Micros, Scope, Task, to_iso
 from watcher.monite.errors import MoniteError
 from watcher.monite.query import TaskQuery
 from watcher.polling import reconcile
-from watcher.polling.backfiller import Means
 from watcher.polling.board import Board
-from watcher.polling.diff import Rules
+from watcher.polling.means import Means
 from watcher.polling.reader import Reader
 from watcher.polling.reconcile import Mismatch
-from watcher.polling.recorder import ConflictError, Recorder
+from watcher.polling.recorder import ConflictError
 from watcher.state.coverage import Interval
 from watcher.state.scope import ScopeState
 
@@ -123,17 +122,10 @@ class Reconciler:
 
     async def _repair(self, scope: Scope, found: Sequence[Mismatch], state: ScopeState, now: Micros) -> None:
         means = self._means
-        recorder = Recorder(
-            scope,
-            self._nonce,
-            store=means.store,
-            publication=means.publication,
-            clock=means.clock,
-            metrics=means.metrics,
-        )
+        recorder = means.recorder(scope, self._nonce)
         if state.start is None:
             return
-        rules = Rules(state.start, means.policy.kinds, round(means.policy.stalled_after * SECOND))
+        rules = means.policy.rules(state.start)
         try:
             await recorder.record([each.task for each in found], rules, now, state, state)
         except ConflictError:

@@ -4,85 +4,34 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, replace
-from typing import Final, Literal
+from dataclasses import replace
+from typing import Final
 
 from watcher.model import PROCESSING, SECOND, Micros, Task, TaskId
-from watcher.monite.errors import InvalidPage, MoniteError, PageTokenRejected
+from watcher.monite.errors import MoniteError, PageTokenRejected
 from watcher.monite.query import TaskQuery
 from watcher.polling import ladder
+from watcher.polling.absences import Absences
+from watcher.polling.cycle import Cycle, Tally
 from watcher.polling.diff import Rules
 from watcher.polling.flight import PAGE
-from watcher.polling.learned import CAUTIOUS, Arrivals, Lateness, Thrift, free_overlap
+from watcher.polling.learned import Arrivals, Lateness, Thrift, free_overlap
 from watcher.polling.memory import Memory
 from watcher.polling.pacer import Pacer
 from watcher.polling.planner import Plan, lower_bound, memory, plan, wait
+from watcher.polling.policy import PollPolicy, first_start
 from watcher.polling.reader import Reader
 from watcher.polling.recorder import Recorded, Recorder
 from watcher.polling.schedule import Schedule
-from watcher.polling.situation import Adoption, Batch, Policy, Situation, Window
+from watcher.polling.situation import Adoption, Batch, Situation, Window
 from watcher.polling.widths import FIRST_WIDTH, narrower, next_width
-from watcher.state.records import Start
 from watcher.state.scope import ScopeState
 from watcher.state.store import Store
 
-StartMode = Literal["baseline", "all"] | Micros
-
-ABSENCES: Final = 3
-"""Absences, an interval apart, after which a task is said to have vanished: one proves nothing."""
-LOOKBACK: Final = 600.0
-"""Seconds before a first run that are read too: what may have ended while the first listing was under way."""
 PARALLEL: Final = 4
 """Requests by id of one scope under way at once."""
 HISTORY: Final = 0.05
 """Windows of the past that may be read for each request that the pace allows: each is some ten requests."""
-
-
-@dataclass(frozen=True, slots=True)
-class PollPolicy:
-    """How to poll; spans are in seconds, ``kinds`` are event types without their prefix."""
-
-    start: StartMode
-    kinds: frozenset[str]
-    interval: float = 5.0
-    target_delay: float = 1.0
-    horizon: float = 86_400.0
-    stalled_after: float = 300.0
-
-    @property
-    def planning(self) -> Policy:
-        """The planner's part."""
-        return Policy(
-            interval=round(self.interval * SECOND),
-            horizon=round(self.horizon * SECOND),
-            early=PROCESSING in self.kinds,
-        )
-
-
-@dataclass(frozen=True, slots=True)
-class Cycle:
-    """What one cycle did; ``lag`` is the seconds since the oldest instant not covered.
-
-    ``wait`` is the seconds after its beginning at which the next cycle is worth its requests, ``again`` the
-    requests that went into second looks, ``late`` the seconds by which rows came late that had not been there
-    when their window was first read.
-    """
-
-    plan: str
-    requests: int
-    lower_bound: int
-    recorded: Recorded
-    in_flight: int
-    lag: float
-    wait: float
-    again: int = 0
-    late: tuple[float, ...] = ()
-    failures: tuple[MoniteError, ...] = ()
-
-    @property
-    def complete(self) -> bool:
-        """Whether everything planned was read."""
-        return not self.failures
 
 
 class Scanner:
@@ -115,7 +64,7 @@ class Scanner:
         self._credit = 1.0
         self._fresh_at: Micros | None = None
         self._cycled_at: Micros | None = None
-        self._absences: dict[TaskId, _Absence] = {}
+        self._absences = Absences(policy.planning.interval)
 
     @property
     def memory(self) -> int:
@@ -127,8 +76,7 @@ class Scanner:
         self._memory.saw(tasks, now)
         self._schedule.learn(recorded.ended)
         self._heard += len(recorded.first_seen)
-        for task in tasks:
-            self._absences.pop(task.id, None)
+        self._absences.seen(task.id for task in tasks)
 
     async def run_once(self) -> Cycle:
         """One cycle. A failing read leaves its part to the next cycle and does not stop the other reads.
@@ -140,7 +88,7 @@ class Scanner:
         """
         begun_with = self._reader.requests
         state = await self._store.load(self._reader.scope)
-        tally = _Tally(state)
+        tally = Tally(state)
         try:
             now = await self._begin(tally)
         except MoniteError as error:
@@ -160,7 +108,7 @@ class Scanner:
         ahead = self._situation(tally.state, now, pace, 0.0)
         return self._cycle(made.name, tally, requests, wait(ahead, self._policy.planning, self._credit, pace))
 
-    def _cycle(self, name: str, tally: _Tally, requests: int, pause: float) -> Cycle:
+    def _cycle(self, name: str, tally: Tally, requests: int, pause: float) -> Cycle:
         now = self._reader.now()
         return Cycle(
             plan=name,
@@ -194,7 +142,7 @@ class Scanner:
             hinted=self._hinted(),
         )
 
-    async def _begin(self, tally: _Tally) -> Micros:
+    async def _begin(self, tally: Tally) -> Micros:
         """Give the scope a start if it has none; the API's time."""
         now, state = self._reader.now(), tally.state
         if state.start is not None and now is not None:
@@ -211,9 +159,9 @@ class Scanner:
     def _rules(self, state: ScopeState) -> Rules:
         if state.start is None:
             raise ValueError("a scope has rules only once it has a start")
-        return Rules(state.start, self._policy.kinds, round(self._policy.stalled_after * SECOND))
+        return self._policy.rules(state.start)
 
-    async def _read_all(self, made: Plan, now: Micros, tally: _Tally) -> None:
+    async def _read_all(self, made: Plan, now: Micros, tally: Tally) -> None:
         """Read what was planned: listings one after another, what is asked by id side by side."""
         asked = [read.ids for read in made.reads if isinstance(read, Batch)]
         for read in made.reads:
@@ -222,7 +170,7 @@ class Scanner:
         asked += self._not_shown(made, tally)
         await self._ask_by_id(asked, made.name, now, tally)
 
-    def _not_shown(self, made: Plan, tally: _Tally) -> list[tuple[TaskId, ...]]:
+    def _not_shown(self, made: Plan, tally: Tally) -> list[tuple[TaskId, ...]]:
         """What the fresh window was to show and did not, since it failed or the task is gone: asked for by id.
 
         The longest unseen come first; of more than may be asked side by side the rest is for other cycles.
@@ -237,7 +185,7 @@ class Scanner:
         ids = [task_id for _, task_id in missing[: PAGE * PARALLEL]]
         return [tuple(ids[at : at + PAGE]) for at in range(0, len(ids), PAGE)]
 
-    async def _list(self, read: Window | Adoption, name: str, now: Micros, tally: _Tally) -> None:
+    async def _list(self, read: Window | Adoption, name: str, now: Micros, tally: Tally) -> None:
         """Read a listing to its last page; the state moves in the same step as that page is written."""
         before = tally.state
         query, done = _listing(read, before)
@@ -282,7 +230,7 @@ class Scanner:
         return late
 
     async def _record(
-        self, tasks: tuple[Task, ...], now: Micros, tally: _Tally, before: ScopeState, after: ScopeState
+        self, tasks: tuple[Task, ...], now: Micros, tally: Tally, before: ScopeState, after: ScopeState
     ) -> Recorded:
         recorded = await self._recorder.record(tasks, self._rules(before), now, before, after)
         tally.recorded += recorded  # not in one statement: others add to it meanwhile
@@ -291,7 +239,7 @@ class Scanner:
         return recorded
 
     async def _ask_by_id(
-        self, batches: Sequence[tuple[TaskId, ...]], name: str, now: Micros, tally: _Tally
+        self, batches: Sequence[tuple[TaskId, ...]], name: str, now: Micros, tally: Tally
     ) -> None:
         """Ask for tasks by id, and note what is missing from the answers."""
         free = asyncio.Semaphore(PARALLEL)
@@ -320,62 +268,15 @@ class Scanner:
             raise failed.exceptions[0] from None
         await self._count_absences(state, tally, now)
 
-    async def _count_absences(self, state: ScopeState, tally: _Tally, now: Micros) -> None:
-        """Note who was missing, at most once an interval: looks may follow each other within moments."""
+    async def _count_absences(self, state: ScopeState, tally: Tally, now: Micros) -> None:
+        """Note who was missing, and record those that have vanished."""
         self._memory.missed(tally.absent, now)
-        for task_id in tally.seen & self._absences.keys():
-            del self._absences[task_id]
-        for task_id in tally.absent:
-            before = self._absences.get(task_id, _Absence())
-            if before.at is None or now - before.at >= self._policy.planning.interval:
-                self._absences[task_id] = _Absence(before.times + 1, now)
-        vanished = {
-            task_id: state.in_flight[task_id]
-            for task_id in tally.absent & state.in_flight.keys()
-            if self._absences[task_id].times >= ABSENCES
-        }
+        self._absences.seen(tally.seen)
+        gone = self._absences.missed(tally.absent, now)
+        vanished = {task_id: state.in_flight[task_id] for task_id in gone & state.in_flight.keys()}
         if vanished:
             tally.recorded += await self._recorder.record_vanished(vanished, self._rules(state), state)
-            for task_id in vanished:
-                self._absences.pop(task_id, None)  # a look at a hint may have found it meanwhile
-
-
-@dataclass(frozen=True, slots=True)
-class _Absence:
-    """How often a task was missing in a row, and when that was last counted."""
-
-    times: int = 0
-    at: Micros | None = None
-
-
-@dataclass(slots=True)
-class _Tally:
-    """What a cycle has gathered so far: the scope's state, what was recorded, the requests for second looks."""
-
-    state: ScopeState
-    again: int = 0
-    recorded: Recorded = field(default_factory=Recorded)
-    late: list[float] = field(default_factory=list)
-    seen: set[TaskId] = field(default_factory=set)
-    absent: set[TaskId] = field(default_factory=set)
-    failures: list[MoniteError] = field(default_factory=list)
-
-    @property
-    def api_failing(self) -> bool:
-        """Whether some failure would only be met again by the cycle's other reads."""
-        return any(not isinstance(each, InvalidPage | PageTokenRejected) for each in self.failures)
-
-
-def first_start(policy: PollPolicy, now: Micros, earliest: Micros) -> Start:
-    """The first-run rule of a scope whose oldest row was created at ``earliest``."""
-    match policy.start:
-        case "baseline":
-            lookback = max(LOOKBACK, policy.stalled_after)
-            return Start(now, now, now - round(lookback * SECOND))
-        case "all":
-            return Start(now, 0, min(earliest, now) - CAUTIOUS * SECOND)
-        case since:
-            return Start(now, since, min(since, now))
+            self._absences.seen(vanished)  # told once; should they come back, it begins anew
 
 
 def _listing(read: Window | Adoption, state: ScopeState) -> tuple[TaskQuery, ScopeState]:

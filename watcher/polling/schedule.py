@@ -48,7 +48,6 @@ class Schedule:
         self._target = target
         self._interval = interval
         self._histograms: dict[str, Histogram] = {}
-        self._learned: dict[str, int] = {}
         self._fresh: dict[str, list[float]] = {}
         self._survivals = {ANY: Survival.of(Histogram())}
         self._paged: float | None = None

@@ -14,12 +14,15 @@ from watcher.events.envelope import EventData, from_fields, read_data
 from watcher.metrics import Metrics
 from watcher.model import Event, Scope
 from watcher.polling.board import Board
+from watcher.polling.cycle import Cycle
+from watcher.polling.means import Tools
 from watcher.polling.pacer import Pacer
-from watcher.polling.poller import ScopePoller, Tools
+from watcher.polling.policy import PollPolicy, StartMode
 from watcher.polling.reader import Reader
 from watcher.polling.recorder import Publication, Recorder
-from watcher.polling.scanner import Cycle, PollPolicy, Scanner, StartMode
+from watcher.polling.scanner import Scanner
 from watcher.polling.schedule import Schedule
+from watcher.polling.scope_poller import ScopePoller
 from watcher.state.keys import Keys
 from watcher.state.scope import ScopeState
 from watcher.state.store import Store

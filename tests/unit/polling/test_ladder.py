@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from watcher.model import SECOND, Micros
 from watcher.polling import ladder
+from watcher.polling.flight import PAGE
 from watcher.polling.learned import Thrift
 from watcher.state.coverage import Interval
 
@@ -215,7 +216,7 @@ def test_a_share_of_the_requests_never_leaves_a_row_unread(rate: float, horizon:
         rungs = climb.due(now)[:1]
         again = 0
         if rungs and (thrift.credit >= 1 or ladder.pressing(rungs[0], now=Micros(now), horizon=horizon)):
-            again = ceil(rate * rungs[0].window.span / SECOND / ladder.PAGE)
+            again = ceil(rate * rungs[0].window.span / SECOND / PAGE)
             climb.cycle(now, 1)
         thrift = thrift.spent(present=present, again=again, seconds=interval)
     last = [window for _, window in climb.of(horizon)]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from watcher.model import SECOND, Micros, from_seconds
-from watcher.polling.scanner import LOOKBACK, PollPolicy, StartMode, first_start
+from watcher.polling.policy import LOOKBACK, PollPolicy, StartMode, first_start
 from watcher.polling.situation import Policy
 from watcher.state.records import Start
 
