@@ -10,8 +10,8 @@ import pytest
 from redis.asyncio import Redis
 
 from tests.fakes import EagerClock
-from tests.integration.test_hints_looks import NONCE, Bench
 from tests.unit.polling.api import life
+from tests.unit.polling.bench import NONCE, Bench
 from watcher.errors import StoreUnavailable
 from watcher.metrics import Metrics
 from watcher.model import EntityId, Hint, Scope, TaskId

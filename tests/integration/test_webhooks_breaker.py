@@ -9,9 +9,9 @@ import pytest
 from redis.asyncio import Redis
 from structlog.testing import capture_logs
 
-from tests.integration.test_webhooks_scripts import Stage
 from tests.unit.webhooks.builders import KEYS, NOW, endpoint, event, publish
 from tests.unit.webhooks.receiver import answer, receiving, reset
+from tests.unit.webhooks.stage import Stage
 from tests.unit.webhooks.world import World, arrived
 from watcher.model import Pause
 from watcher.webhooks import control

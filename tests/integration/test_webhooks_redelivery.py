@@ -9,9 +9,9 @@ from redis.asyncio import Redis
 from redis.exceptions import ResponseError
 from structlog.testing import capture_logs
 
-from tests.integration.test_webhooks_scripts import Stage
 from tests.unit.webhooks.builders import KEYS, NOW, endpoint, event, publish
 from tests.unit.webhooks.receiver import answer, receiving
+from tests.unit.webhooks.stage import Stage
 from tests.unit.webhooks.world import World, arrived
 from watcher.state.lua import script
 from watcher.webhooks.letters import Choice, Letter, drop, letters, retry

@@ -10,63 +10,20 @@ import pytest
 from redis.asyncio import Redis
 from redis.exceptions import ResponseError
 
-from tests.unit.webhooks.builders import KEYS, NOW, endpoint, event, fields, publish
+from tests.unit.webhooks.builders import KEYS, NOW, event, fields, publish
+from tests.unit.webhooks.stage import ENDPOINTS, Stage
 from watcher.events.envelope import from_fields
 from watcher.events.group import GroupLost
 from watcher.state.lua import script
-from watcher.webhooks.group import GROUP, Accepted, EventGroup
+from watcher.webhooks.group import GROUP, Accepted
 from watcher.webhooks.outcome import Delivered, Reason
-from watcher.webhooks.queue import Claim, DeliveryQueue, Died, GiveBack, Record, Retried, Settled, Settlement
+from watcher.webhooks.queue import DeliveryQueue, Died, GiveBack, Record, Retried, Settled, Settlement
 from watcher.webhooks.routing import Routed
 from watcher.webhooks.stats import LaneStats, all_stats, lane_stats, needed_from
 
-ENDPOINTS = (endpoint("one"), endpoint("two"))
-BOTH = (0, 1)
 LANE_KEYS = [KEYS.due("one"), KEYS.claimed("one"), KEYS.waiting("one")]
 SETTLE_WORDS = ["", 5, 0, 0, "", 10, 2000, 60000, 1, 5000, 0]
 RECORD = Record(1, 5, 6, 500, Reason.HTTP_5XX)
-
-
-class Stage:
-    """One reader of the stream and one endpoint's queue."""
-
-    def __init__(self, redis: Redis, consumer: str = "me") -> None:
-        self.redis = redis
-        self.group = EventGroup(redis, KEYS, consumer)
-        self.queue = DeliveryQueue(redis, KEYS, "one")
-
-    async def read(self, count: int = 100) -> list[str]:
-        return [entry_id for entry_id, _ in await self.group.read(count=count, block_ms=1)]
-
-    async def accept(self, *ids: str, to: tuple[int, ...] = BOTH, now: float = NOW) -> Accepted:
-        return await self.group.accept([Routed(entry_id, to) for entry_id in ids], ENDPOINTS, now=now)
-
-    async def waiting(self, name: str = "one") -> list[str]:
-        found: Any = await self.redis.zrange(KEYS.waiting(name), 0, -1)
-        return [entry_id.decode() for entry_id in found]
-
-    async def due(self, name: str = "one") -> dict[str, float]:
-        found: Any = await self.redis.zrange(KEYS.due(name), 0, -1, withscores=True)
-        return {entry_id.decode(): score for entry_id, score in found}
-
-    async def cursor(self) -> str | None:
-        found: Any = await self.redis.get(KEYS.cursor(GROUP))
-        return found.decode() if found else None
-
-    async def claim(self, now: float = NOW, seconds: float = 30.0, most: int = 100) -> list[Claim]:
-        return (await self.queue.claim(now=now, seconds=seconds, most=most)).claims
-
-    async def settle(self, settlements: Sequence[Settlement], now: float = NOW) -> Settled:
-        return await self.queue.settle(settlements, now=now)
-
-    async def claimed(self) -> dict[str, float]:
-        """Until when claims last, in unix seconds."""
-        found: Any = await self.redis.zrange(KEYS.claimed("one"), 0, -1, withscores=True)
-        return {entry_id.decode(): score / 1000 for entry_id, score in found}
-
-    async def dead(self) -> list[dict[str, str]]:
-        found: Any = await self.redis.xrange(KEYS.dead("one"))
-        return [{name.decode(): value.decode() for name, value in letter.items()} for _, letter in found]
 
 
 @pytest.fixture

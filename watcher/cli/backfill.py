@@ -13,11 +13,11 @@ import typer
 from redis.asyncio import Redis
 from rich.console import Console
 
-from watcher.app import budget_of, policy_of, publication_of
 from watcher.cli.backfill_view import Totals, shown
 from watcher.cli.common import all_keys, console, event_loop, open_store
 from watcher.cli.times import instant
 from watcher.clock import SystemClock
+from watcher.derived import budget_of, policy_of, publication_of
 from watcher.errors import ConfigurationError, StoreError, StoreUnavailable, WatcherError
 from watcher.metrics import Metrics
 from watcher.model import Micros, Scope, from_seconds

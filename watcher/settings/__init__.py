@@ -1,7 +1,7 @@
 """What a person may set: typed, bounded, read from four places and refused with lines that say the mending.
 
-``sections`` holds the groups of settings, ``endpoint`` a webhook's; ``values`` checks single values;
-``sources`` reads the environment and the files; ``load`` joins them; ``faults`` words what is wrong.
+``sections`` holds the groups of settings, ``endpoint`` a webhook's, ``whole`` all of them; ``values`` checks single
+values; ``sources`` reads the environment and the files; ``load`` joins them; ``faults`` words what is wrong.
 """
 
 from watcher.settings.endpoint import RETRY_SCHEDULE, Endpoint
@@ -15,8 +15,8 @@ from watcher.settings.sections import (
     MoniteSettings,
     PollSettings,
     RedisSettings,
-    Settings,
 )
+from watcher.settings.whole import Settings
 
 __all__ = [
     "RETRY_SCHEDULE",

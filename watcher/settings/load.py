@@ -11,8 +11,8 @@ from pydantic import ValidationError
 
 from watcher.errors import ConfigurationError
 from watcher.settings.faults import explained
-from watcher.settings.sections import Settings
 from watcher.settings.sources import Layer, read_layers
+from watcher.settings.whole import Settings
 
 _NO_API: Final = (
     "WATCHER_MONITE__TOKEN: nothing to authenticate with at the API; "

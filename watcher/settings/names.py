@@ -10,7 +10,7 @@ from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
 from watcher.settings.endpoint import Endpoint
-from watcher.settings.sections import Settings
+from watcher.settings.whole import Settings
 
 PREFIX: Final = "WATCHER_"
 CONFIG: Final = "WATCHER_CONFIG"

@@ -13,8 +13,8 @@ from dotenv.parser import parse_stream
 from pydantic_settings import DotEnvSettingsSource, EnvSettingsSource
 
 from watcher.settings.names import CONFIG, FIELDS, PREFIX, SECRETS_DIR, unknown
-from watcher.settings.sections import Settings
 from watcher.settings.values import absolute
+from watcher.settings.whole import Settings
 
 _SETTABLE: Final = frozenset(FIELDS)
 _SERVICE_LINK: Final = re.compile(
