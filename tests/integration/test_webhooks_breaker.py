@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Sequence
 from typing import Any
 
@@ -12,7 +13,7 @@ from structlog.testing import capture_logs
 from tests.unit.webhooks.builders import KEYS, NOW, endpoint, event, publish
 from tests.unit.webhooks.receiver import answer, receiving, reset
 from tests.unit.webhooks.stage import Stage
-from tests.unit.webhooks.world import World, arrived
+from tests.unit.webhooks.world import World, arrived, until
 from watcher.model import Pause
 from watcher.webhooks import control
 from watcher.webhooks.outcome import Delivered, Effect, Reason
@@ -272,3 +273,35 @@ class TestLane:
             assert len(receiver.requests) <= 14
             await world.let_pass(3600, world.settled())
         assert len(arrived(receiver)) == 300
+
+    async def test_what_was_claimed_ahead_is_not_sent_once_it_is_held(self, world: World) -> None:
+        go_on = asyncio.Event()
+
+        async def broken(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            await go_on.wait()
+            await answer(500)(reader, writer)
+
+        async with (
+            receiving(*[answer()] * 50, broken) as receiver,
+            world.running(endpoint(url=receiver.url, concurrency=2)),
+        ):
+            await publish(world.redis, *(event(number) for number in range(50)))
+            await receiver.received(50)
+            await world.settled()
+            world.clock.move(0.05)  # fifty in so little time: it claims far ahead
+            await publish(world.redis, *(event(number) for number in range(50, 100)))
+
+            async def all_claimed() -> bool:
+                return len(await world.claimed()) == 50
+
+            await until(all_claimed)
+            go_on.set()
+
+            async def none_claimed() -> bool:
+                return not await world.claimed()
+
+            await until(none_claimed)
+            sent = len(receiver.requests) - 50
+            assert 10 <= sent < 30, "ten failures open it, and the rest is given back"
+            assert len(await world.due()) == 50
+            assert (await lane_stats(world.redis, KEYS, "one")).held_until > world.clock.time()

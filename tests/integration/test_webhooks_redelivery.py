@@ -93,6 +93,14 @@ class TestReplay:
         assert [claim.entry_id for claim in await stage.claim()] == ids
 
 
+@pytest.mark.parametrize(
+    ("reached", "share"),
+    [("100-0", 0.0), ("(125-7", 0.25), ("(199-0", 0.99), ("(200-0", 1.0), ("(300-0", 1.0)],
+)
+def test_how_much_is_done_counts_by_time(reached: str, share: float) -> None:
+    assert Replay(100, 200, reached).share_done == share
+
+
 class TestLetters:
     @pytest.fixture
     async def dead(self, stage: Stage) -> list[str]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Sequence
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -14,12 +15,13 @@ from tests.unit.webhooks.builders import KEYS, NOW, event, fields, publish
 from tests.unit.webhooks.stage import ENDPOINTS, Stage
 from watcher.events.envelope import from_fields
 from watcher.events.group import GroupLost
+from watcher.metrics import Metrics
 from watcher.state.lua import script
 from watcher.webhooks.group import GROUP, Accepted
 from watcher.webhooks.outcome import Delivered, Reason
 from watcher.webhooks.queue import DeliveryQueue, Died, GiveBack, Record, Retried, Settled, Settlement
 from watcher.webhooks.routing import Routed
-from watcher.webhooks.stats import LaneStats, all_stats, lane_stats, needed_from
+from watcher.webhooks.stats import LaneStats, all_stats, lane_stats, needed_from, set_gauges
 
 LANE_KEYS = [KEYS.due("one"), KEYS.claimed("one"), KEYS.waiting("one")]
 SETTLE_WORDS = ["", 5, 0, 0, "", 10, 2000, 60000, 1, 5000, 0]
@@ -491,9 +493,21 @@ async def test_the_oldest_age_is_the_servers(stage: Stage) -> None:
     server: Any = await stage.redis.time()
     await stage.redis.execute_command("XADD", KEYS.events, f"{(server[0] - 500) * 1000}-0", "a", "b")  # type: ignore[no-untyped-call] # the client's own
     await stage.accept(*await stage.read())
-    assert (await lane_stats(stage.redis, KEYS, "one")).oldest_undelivered_seconds == pytest.approx(
-        500, abs=5
-    )
+    figures = await lane_stats(stage.redis, KEYS, "one")
+    assert figures.oldest_undelivered_seconds == pytest.approx(500, abs=5)
+    metrics = Metrics()
+    set_gauges(metrics, {"one": replace(figures, dead_letters=3, paused="by hand"), "two": LaneStats()})
+    shown = {
+        (name, endpoint): metrics.registry.get_sample_value(f"watcher_{name}", {"endpoint": endpoint})
+        for name in (
+            "delivery_queue_depth",
+            "delivery_oldest_undelivered_seconds",
+            "dead_letters",
+            "endpoint_paused",
+        )
+        for endpoint in ("one", "two")
+    }
+    assert list(shown.values()) == [1, 0, figures.oldest_undelivered_seconds, 0, 3, 0, 1, 0]
 
 
 async def test_nothing_is_needed_where_nothing_was_ever_read(redis: Redis) -> None:

@@ -109,6 +109,19 @@ def test_only_what_is_busy_is_held_for_as_long_as_it_asks(status: int, held: boo
     assert effect_of(Attempt(reason_of(status), status=status), now=NOW) == Effect(failed=True)
 
 
+@pytest.mark.parametrize(
+    ("effect", "stops"),
+    [
+        (Effect(gone=True), True),
+        (Effect(failed=True, hold_until=NOW), True),
+        (Effect(failed=True), False),
+        (Effect(answered=True), False),
+    ],
+)
+def test_what_ends_sending_at_once(effect: Effect, stops: bool) -> None:
+    assert effect.stops is stops
+
+
 @pytest.mark.parametrize("reason", list(Reason))
 def test_every_reason_has_an_outcome_and_an_effect(reason: Reason) -> None:
     attempt = Attempt(reason)
