@@ -16,6 +16,10 @@ from redis.asyncio import Redis
 
 from watcher.clock import Clock, SystemClock
 from watcher.derived import budget_of
+from watcher.fleet.leadership import Quota
+from watcher.fleet.membership import Membership
+from watcher.fleet.registry import Registry
+from watcher.fleet.slots import Shares
 from watcher.metrics import Metrics
 from watcher.monite.opened import open_api
 from watcher.ops.access import Access
@@ -69,8 +73,22 @@ class App:
             client = await stack.enter_async_context(
                 open_api(self._settings.monite, budget, self._clock, self._metrics)
             )
-            site = Site(self._settings, redis, client, self._clock, self._metrics, self._hint_spacing)
+            quota, shares = Quota(), Shares()
+            site = Site(
+                self._settings, redis, client, self._clock, self._metrics, self._hint_spacing, quota, shares
+            )
             parts = self._parts = [site.shard(each) for each in keys]
+            membership = Membership(
+                Registry(redis, keys[0]),
+                [shard.leadership for shard in parts],
+                quota,
+                shares,
+                lambda: all(shard.board.blind for shard in parts if shard.leadership.held),
+                self._clock,
+                self._metrics,
+            )
+            stack.push_async_callback(membership.leave)
+            self._keep(stack, "fleet", membership.run)
             self._observer = await self._serve(stack, redis, parts, budget)
             for shard in parts:
                 self._keep(stack, f"webhooks-{shard.keys.shard}", shard.webhooks.run)
@@ -109,6 +127,7 @@ class App:
         stack.push_async_callback(redis.aclose)
         # The directory is this daemon's alone, so a lease found here is that of one that was killed.
         await break_leases(redis, keys)
+        await Registry(redis, keys[0]).clear()
         return redis
 
     async def _serve(

@@ -56,6 +56,7 @@ class Metrics:
             "endpoint",
         )
         self.lease_held = gauge("lease_held", "1 while this process holds the shard's lease", "shard")
+        self.replicas = gauge("replicas", "Daemons that live, as this one was last told by the store")
         self.upstream_errors = counter("upstream_errors_total", "Failed requests to the API", "reason")
         self.rate_budget_remaining = gauge(
             "rate_budget_remaining", "Requests that the budget would allow at this moment"

@@ -18,6 +18,8 @@ from watcher.alerts.pauses import PauseAlerts
 from watcher.clock import Clock
 from watcher.derived import policy_of, publication_of
 from watcher.events.stream import order, trim
+from watcher.fleet.leadership import Leadership, Quota
+from watcher.fleet.slots import Shares
 from watcher.metrics import Metrics
 from watcher.model import from_seconds
 from watcher.monite.client import MoniteClient
@@ -32,7 +34,7 @@ from watcher.polling.scopes import DiscoveredScopes, ListedScopes
 from watcher.settings import Settings
 from watcher.state.hints import HintStream
 from watcher.state.keys import Keys
-from watcher.state.lease import Leadership, Lease
+from watcher.state.lease import Lease
 from watcher.state.store import Store, store_errors
 from watcher.state.weights import Weights
 from watcher.webhooks.service import Webhooks
@@ -91,7 +93,11 @@ class Shard:
 
 @dataclass(frozen=True, slots=True)
 class Site:
-    """What all shards of a process stand on. ``looks`` says how many looks at hinted tasks there may be."""
+    """What all shards of a process stand on.
+
+    ``looks`` says how many looks at hinted tasks there may be, ``quota`` how many shards are to be polled here,
+    ``shares`` how many attempts at each endpoint may be under way.
+    """
 
     settings: Settings
     redis: Redis
@@ -99,6 +105,8 @@ class Site:
     clock: Clock
     metrics: Metrics
     looks: Allowance
+    quota: Quota
+    shares: Shares
 
     def shard(self, keys: Keys) -> Shard:
         """The parts of a shard, made.
@@ -107,7 +115,8 @@ class Site:
             ConfigurationError: an endpoint's certificate file cannot be used.
         """
         board = Board()
-        leadership = Leadership(Lease(self.redis, keys, self.clock), self.clock, self.metrics, keys.shard)
+        lease = Lease(self.redis, keys, self.clock)
+        leadership = Leadership(lease, self.quota, self.clock, self.metrics, keys.shard)
         return Shard(
             keys=keys,
             redis=self.redis,
@@ -158,6 +167,7 @@ class Site:
             clock=self.clock,
             metrics=self.metrics,
             jitter=random.random,
+            slots=lambda endpoint: self.shares.of(endpoint.name, endpoint.concurrency),
             consumer=f"{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(4)}",
         )
 

@@ -8,13 +8,9 @@ import socket
 from pathlib import Path
 
 from watcher.clock import SystemClock
-from watcher.events.envelope import read_data
-from watcher.events.stream import BEGINNING, Entry, follow
-from watcher.model import TERMINAL, from_seconds
+from watcher.model import from_seconds
 from watcher.sandbox import Sandbox, World, WorldSettings
-from watcher.state.connection import connect
 from watcher.state.embedded import EmbeddedServer, embedded_url
-from watcher.state.keys import Keys
 
 from .harness import (
     accept,
@@ -32,40 +28,13 @@ from .harness import (
     until_ready,
     webhook,
 )
+from .truth import until_all_published
 
 
 def free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])
-
-
-async def entries(url: str) -> list[Entry]:
-    async with connect(url) as redis:
-        return [entry async for entry in follow(redis, Keys(), BEGINNING, wait=False)]
-
-
-async def ended_on_stream(url: str) -> list[tuple[str, str]]:
-    found = [read_data(entry.event) for entry in await entries(url)]
-    return [(data.task_id, data.status) for data in found if data.status in TERMINAL]
-
-
-async def until_all_published(sandbox: Sandbox, url: str) -> None:
-    """Everything that has ended by now is on the stream, each once."""
-
-    async def enough() -> set[tuple[str, str]] | None:
-        now = from_seconds(SystemClock().time())
-        ended = {(str(task.id), task.outcome) for task in sandbox.world.truth(now) if task.ended_by(now)}
-        return ended if len(ended) > 10 else None
-
-    expected: set[tuple[str, str]] = await eventually(enough, "the simulated API stands still")
-
-    async def look() -> list[tuple[str, str]] | None:
-        found = await ended_on_stream(url)
-        return found if expected <= set(found) else None
-
-    found = await eventually(look, "something that ended was never published")
-    assert len(found) == len(set(found))
 
 
 async def test_the_api_away_at_the_start_is_waited_for(directory: Path) -> None:

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-import dataclasses
-import json
-import sys
+from datetime import UTC, datetime
 from typing import Annotated
 
+import msgspec
 import typer
 from rich.console import Console
 
 from watcher.cli.common import all_keys, console, event_loop, open_store, table
 from watcher.cli.endpoints import state_of
 from watcher.clock import SystemClock
+from watcher.fleet.registry import Doing
 from watcher.model import from_seconds
 from watcher.ops.status import Status, read_status
 from watcher.settings import Settings, load_settings
@@ -21,11 +21,10 @@ from watcher.settings import Settings, load_settings
 def status(
     as_json: Annotated[bool, typer.Option("--json", help="As one JSON object.")] = False,
 ) -> None:
-    """Show scopes, coverage lag, work in flight, lease holders, and what waits for each endpoint."""
+    """Show replicas and what each does, lease holders, scopes, coverage lag, and what waits for each endpoint."""
     found = event_loop(_read(load_settings()))
     if as_json:
-        json.dump(dataclasses.asdict(found), sys.stdout)
-        print()
+        print(msgspec.json.encode(found).decode())
     else:
         _print(found, console())
 
@@ -37,6 +36,14 @@ async def _read(settings: Settings) -> Status:
 
 
 def _print(found: Status, out: Console) -> None:
+    if found.replicas:
+        replicas = table(
+            "replica", "since", "release", "polls shards", "attempts under way", "reaches the API"
+        )
+        for replica in found.replicas:
+            since = datetime.fromtimestamp(replica.since, UTC).strftime("%Y-%m-%d %H:%M:%SZ")
+            replicas.add_row(replica.name, since, *_doing(replica.doing))
+        out.print(replicas)
     for shard in found.shards:
         holder = f"{shard.holder}, for {shard.lease_seconds:.0f} s more" if shard.holder else "nobody"
         out.print(f"shard {shard.shard}: held by {holder}; {shard.events} events kept")
@@ -56,3 +63,10 @@ def _print(found: Status, out: Console) -> None:
                 name, state_of(lane, SystemClock().time()), str(lane.depth), oldest, str(lane.dead_letters)
             )
         out.print(endpoints)
+
+
+def _doing(doing: Doing | None) -> tuple[str, str, str, str]:
+    if doing is None:
+        return ("?", "?", "?", "?")
+    shards = ", ".join(map(str, doing.shards)) or "none"
+    return (doing.version, shards, str(doing.sending), "yes" if doing.able else "no")

@@ -11,12 +11,12 @@ from redis.asyncio import Redis
 
 from watcher.clock import Clock
 from watcher.errors import StoreUnavailable
+from watcher.fleet.leadership import Leadership
 from watcher.metrics import Metrics
 from watcher.ops.health import Facts, ShardFacts, reasons_not_ready
 from watcher.polling.board import Board
 from watcher.state.budget import SharedBudget
 from watcher.state.keys import Keys
-from watcher.state.lease import Leadership
 from watcher.state.store import store_errors
 from watcher.supervision import Supervisor
 from watcher.webhooks.stats import all_stats, set_gauges

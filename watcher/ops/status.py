@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from redis.asyncio import Redis
 
+from watcher.fleet.registry import Replica, read_replicas
 from watcher.model import SECOND, Micros, Scope
 from watcher.state.keys import Keys
 from watcher.state.lease import holder_of
@@ -38,6 +39,7 @@ class ShardStatus:
 class Status:
     """Everything that ``watcher status`` shows."""
 
+    replicas: tuple[Replica, ...]
     shards: tuple[ShardStatus, ...]
     scopes: tuple[ScopeStatus, ...]
     endpoints: dict[str, LaneStats]
@@ -52,6 +54,7 @@ async def read_status(redis: Redis, shards: Sequence[Keys], endpoints: Sequence[
     scopes = [status for keys in shards for status in await _scopes(redis, keys, now)]
     with store_errors():
         return Status(
+            replicas=await read_replicas(redis, shards[0]),
             shards=tuple([await _shard(redis, keys) for keys in shards]),
             scopes=tuple(scopes),
             endpoints=await all_stats(redis, shards, endpoints),

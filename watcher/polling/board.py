@@ -53,6 +53,12 @@ class Board:
         return min(known) if known and len(known) == len(scans) else None
 
     @property
+    def blind(self) -> bool:
+        """Whether no scope at all could be read in its last cycle."""
+        watched = self.watched
+        return all(report.trouble for report in watched) and bool(watched or self.trouble_discovering)
+
+    @property
     def trouble(self) -> str | None:
         """Why the last cycle of some scope was not complete; None if all were."""
         scanning = next((report.trouble for report in self.watched if report.trouble), None)

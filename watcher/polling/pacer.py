@@ -44,7 +44,7 @@ class Pacer:
 
     def pace(self, scope: Scope, arrival_rate: float) -> float:
         """Requests a second for a scope in which so many tasks arrive a second; takes note of the scope."""
-        before = self._rates.get(scope, arrival_rate)
+        before = self._rates.get(scope, max(arrival_rate, self._usual()))
         self._rates[scope] = before + (arrival_rate - before) / VISITS
         weight = sqrt(self._rates[scope] + IDLE_RATE)
         self._total += weight - self._weights.get(scope, 0.0)
@@ -58,6 +58,16 @@ class Pacer:
         """Take a scope out of the sharing."""
         self._rates.pop(scope, None)
         self._total -= self._weights.pop(scope, 0.0)
+
+    def _usual(self) -> float:
+        """Tasks a second of a scope elsewhere, by its weight. So much is expected of one of which nothing is known yet.
+
+        Were it taken for idle, a shard that has just been taken over would hardly be read while others are busy,
+        and so would hardly learn otherwise.
+        """
+        if self.elsewhere.scopes == 0:
+            return 0.0
+        return max(0.0, (self.elsewhere.traffic / self.elsewhere.scopes) ** 2 - IDLE_RATE)
 
     def _alike(self, scopes: int) -> float:
         """Requests a second that every scope has, whatever arrives in it.

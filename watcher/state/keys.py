@@ -23,6 +23,9 @@
 | ``{ns}:kept:<endpoint>`` | hash | stream id → the event, of revived dead letters that the stream has dropped |
 | ``{ns}:replay:<endpoint>`` | hash | the range that is being delivered again, and how far that has come |
 | ``{ns}:dead:<endpoint>`` | stream | dead letters: the event, the reason, the last answer |
+| ``{namespace}:replicas`` | sorted set | replica that lives → when it joined (ms) |
+| ``{namespace}:replicas:terms`` | sorted set | replica → until when it counts as living (ms) |
+| ``{namespace}:replicas:doing`` | hash | replica → what it does |
 | ``{namespace}:budget`` | sorted set | requests that started within the last window → when (µs) |
 | ``{namespace}:budget:line`` | sorted set | request that waits to start → when it first asked to (µs) |
 | ``{namespace}:budget:due`` | sorted set | request that waits to start → by when it must have asked again (µs) |
@@ -112,6 +115,21 @@ class Keys:
     def budget_pause(self) -> str:
         """Key of the pause in which no request starts."""
         return f"{{{self.namespace}}}:budget:pause"
+
+    @property
+    def replicas(self) -> str:
+        """Key of the replicas that live, by when they joined."""
+        return f"{{{self.namespace}}}:replicas"
+
+    @property
+    def replica_terms(self) -> str:
+        """Key of until when each replica counts as living."""
+        return f"{{{self.namespace}}}:replicas:terms"
+
+    @property
+    def replica_doing(self) -> str:
+        """Key of what each replica does."""
+        return f"{{{self.namespace}}}:replicas:doing"
 
     @property
     def hinted(self) -> str:

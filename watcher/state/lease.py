@@ -6,19 +6,15 @@ number. It begins with the holder's host and process, for people.
 
 from __future__ import annotations
 
-import asyncio
 import os
 import secrets
 import socket
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Iterable
 from typing import Final
 
-import structlog
 from redis.asyncio import Redis
 
 from watcher.clock import Clock
-from watcher.errors import StoreUnavailable
-from watcher.metrics import Metrics
 from watcher.state.keys import Keys
 from watcher.state.lua import script
 from watcher.state.store import store_errors
@@ -29,10 +25,6 @@ RENEWAL: Final = TERM / 3
 """Seconds between renewals: two may fail before the lease is given up."""
 PATIENCE: Final = TERM * 2 / 3
 """Seconds on the monotonic clock after which a holder that could not renew stops by itself."""
-RETRY: Final = 1.0
-"""Seconds between two attempts to take a lease that another holds."""
-
-log = structlog.get_logger()
 
 
 class LeaseLostError(Exception):
@@ -81,6 +73,11 @@ class Lease:
             self._sure_until = asked_at + PATIENCE
         return bool(held)
 
+    async def free(self) -> bool:
+        """Whether nobody holds it."""
+        with store_errors():
+            return not await self._redis.exists(self._key)
+
     async def release(self) -> None:
         """Give it up, so that another takes over at once."""
         self._sure_until = float("-inf")
@@ -95,79 +92,3 @@ async def break_leases(redis: Redis, shards: Iterable[Keys]) -> None:
     """
     with store_errors():
         await redis.delete(*(keys.lease for keys in shards))
-
-
-class Leadership:
-    """Runs work while this process holds the shard's lease, again and again, until cancelled."""
-
-    def __init__(self, lease: Lease, clock: Clock, metrics: Metrics, shard: int) -> None:
-        self._lease = lease
-        self._clock = clock
-        self._gauge = metrics.lease_held.labels(shard=str(shard))
-        self._shard = shard
-        self._gauge.set(0)
-
-    @property
-    def held(self) -> bool:
-        """Whether this process is at work on the shard."""
-        return self._lease.held
-
-    async def run(self, work: Callable[[str], Awaitable[None]]) -> None:
-        """Wait for the lease, run ``work(nonce)`` while it lasts, and begin again.
-
-        ``work`` may raise ``LeaseLostError`` or ``StoreUnavailable``; anything else ends this.
-        """
-        waiting = False
-        while True:
-            if await self._acquired(waiting):
-                waiting = False
-                await self._hold(work)
-            elif not waiting:
-                waiting = True
-                log.info("lease.waiting", shard=self._shard)
-            await self._clock.sleep(RETRY)
-
-    async def _acquired(self, waiting: bool) -> bool:
-        try:
-            return await self._lease.acquire()
-        except StoreUnavailable as error:
-            if not waiting:
-                log.warning("store.unavailable", error=str(error))
-            return False
-
-    async def _hold(self, work: Callable[[str], Awaitable[None]]) -> None:
-        log.info("lease.acquired", shard=self._shard)
-        self._gauge.set(1)
-        reason = "stopped"
-        try:
-            async with asyncio.TaskGroup() as group:
-                group.create_task(self._renew_forever(), name=f"lease-{self._shard}")
-                group.create_task(_run(work, self._lease.nonce), name=f"shard-{self._shard}")
-        except* LeaseLostError:
-            reason = "lost"
-        except* StoreUnavailable as failures:
-            reason = str(failures.exceptions[0])
-        finally:
-            self._gauge.set(0)
-            log.info("lease.ended", shard=self._shard, reason=reason)
-            await self._give_up()
-
-    async def _renew_forever(self) -> None:
-        while True:
-            await self._clock.sleep(RENEWAL)
-            try:
-                held = await self._lease.renew()
-            except StoreUnavailable:
-                held = self._lease.held
-            if not held:
-                raise LeaseLostError
-
-    async def _give_up(self) -> None:
-        try:
-            await self._lease.release()
-        except StoreUnavailable:
-            log.info("lease.left_to_lapse", shard=self._shard)
-
-
-async def _run(work: Callable[[str], Awaitable[None]], nonce: str) -> None:
-    await work(nonce)

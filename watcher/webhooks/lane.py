@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import Final
 
 from watcher.clock import Clock
+from watcher.fleet.slots import Slots
 from watcher.webhooks.courier import Attempted, Courier, Ready
 from watcher.webhooks.outage import Outage
 from watcher.webhooks.outcome import Reason
@@ -22,8 +23,9 @@ _SHORTEST_SECONDS: Final = 0.001
 
 
 class Lane:
-    """Delivers to one endpoint, ``concurrency`` at once.
+    """Delivers to one endpoint, ``concurrency`` at once, and no more than there are ``slots``.
 
+    The slots are shared with the endpoint's lanes of other shards, and are this replica's part of them all.
     ``limited``: the queue gives only so many a second, so nothing is claimed before it can be sent at once.
     """
 
@@ -34,6 +36,7 @@ class Lane:
         courier: Courier,
         *,
         concurrency: int,
+        slots: Slots,
         limited: bool,
         clock: Clock,
         outage: Outage,
@@ -43,6 +46,7 @@ class Lane:
         self._queue = queue
         self._courier = courier
         self._concurrency = concurrency
+        self._slots = slots
         self._clock = clock
         self._outage = outage
         self._settler = Settler(name, queue, outage, courier.conclude, clock, jitter, self._halt)
@@ -92,6 +96,10 @@ class Lane:
             if self._halted:
                 await self._settler.written()  # only then does the store know that it is to give nothing
                 self._halted = False
+            if not self._slots.size:
+                self._news.clear()
+                await self._wait_for_news(_IDLE_SECONDS)
+                continue
             most = self._wanted()
             if most < 1:
                 self._room.clear()
@@ -110,10 +118,14 @@ class Lane:
     def _wanted(self) -> int:
         """How many to claim now. Few at a time only while few are wanted at all."""
         if self._limited:
-            return self._idle - self._ready.qsize()
-        target = max(self._idle, self._ahead.size(self._clock.monotonic()))
+            return self._free() - self._ready.qsize()
+        target = max(self._free(), self._ahead.size(self._clock.monotonic()))
         self._low = target // 2
         return target - self._ready.qsize() if self._ready.qsize() <= self._low else 0
+
+    def _free(self) -> int:
+        """How many could be sent at once. One at least where anybody is idle: it waits for a slot in its turn."""
+        return min(self._idle, max(1, self._slots.size - self._slots.used))
 
     async def _claim(self, most: int) -> Claims:
         async def step() -> Claims:
@@ -152,7 +164,8 @@ class Lane:
             self._ahead.sent()
             result: Attempted | GiveBack = GiveBack()  # what a cancellation leaves
             try:
-                result = await self._courier.attempt(ready)
+                async with self._slots:
+                    result = await self._courier.attempt(ready)
             finally:
                 self._idle += 1
                 self._settle(ready, result)

@@ -10,6 +10,7 @@ from redis.asyncio import Redis
 from yarl import URL
 
 from watcher.clock import Clock
+from watcher.fleet.slots import Slots
 from watcher.metrics import Metrics
 from watcher.settings import Endpoint
 from watcher.state.keys import Keys
@@ -31,7 +32,8 @@ class Webhooks:
 
     It is of use without endpoints, too: it keeps the place in the stream from which an endpoint that is
     configured later begins. ``consumer`` is this process's name, different from every other replica's.
-    ``jitter`` gives a fraction from 0 to 1, anew each time.
+    ``jitter`` gives a fraction from 0 to 1, anew each time. ``slots`` gives what bounds the attempts at an endpoint
+    that are under way at once: its own ``concurrency`` where this is the only shard and replica.
 
     Raises:
         ConfigurationError: from the constructor, where an endpoint's certificate file cannot be used.
@@ -48,6 +50,7 @@ class Webhooks:
         jitter: Callable[[], float],
         consumer: str,
         sender: Callable[[Endpoint, Clock], Sender] = HttpSender,
+        slots: Callable[[Endpoint], Slots] = lambda endpoint: Slots(endpoint.concurrency),
         take_over_after: float = TAKE_OVER_AFTER,
     ) -> None:
         self._redis = redis
@@ -60,6 +63,7 @@ class Webhooks:
         self._take_over_after = take_over_after
         self._outage = Outage(clock)
         self._make_sender = sender
+        self._slots = slots
         self._senders = [sender(endpoint, clock) for endpoint in endpoints]
         self._next: tuple[Sequence[Endpoint], list[Sender]] | None = None
         self._lanes: list[Lane] = []
@@ -159,6 +163,7 @@ class Webhooks:
             DeliveryQueue(self._redis, self._keys, endpoint.name, rate=endpoint.rate),
             Courier(endpoint, sender, clock=self._clock, jitter=self._jitter, metrics=self._metrics),
             concurrency=endpoint.concurrency,
+            slots=self._slots(endpoint),
             limited=endpoint.rate is not None,
             clock=self._clock,
             outage=self._outage,

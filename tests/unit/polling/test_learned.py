@@ -1,15 +1,15 @@
 from __future__ import annotations
 
-from math import inf
+from math import inf, sqrt
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from watcher.model import SECOND, EntityId, Scope
+from watcher.model import SECOND, EntityId, Scope, Weight
 from watcher.polling.ladder import SHARE
 from watcher.polling.learned import CAUTIOUS, MOST_CREDIT, OVERLAPS, Arrivals, Lateness, Thrift
-from watcher.polling.pacer import LOAD, Pacer
+from watcher.polling.pacer import IDLE_RATE, LOAD, Pacer
 
 
 @given(st.floats(0.01, 200), st.floats(0.5, 30))
@@ -120,3 +120,16 @@ def test_a_scope_that_leaves_gives_its_share_back() -> None:
     pacer.leave(other)
 
     assert pacer.pace(one, 1.0) == pytest.approx(10 * LOAD)
+
+
+def test_a_scope_of_which_nothing_is_known_weighs_as_much_as_those_of_other_shards_until_it_is() -> None:
+    pacer, other = Pacer(20), Scope(EntityId("new"))
+    pacer.elsewhere = Weight(traffic=10 * sqrt(4 + IDLE_RATE), scopes=10)
+    first = pacer.pace(other, 0.0)
+    assert first == pytest.approx(20 * LOAD / 11)
+    for _ in range(100):
+        latest = pacer.pace(other, 0.0)
+    assert latest < first / 50
+    busy = Pacer(20)
+    busy.elsewhere = pacer.elsewhere
+    assert busy.pace(other, 9.0) > 1.4 * first

@@ -81,7 +81,7 @@ class TestYoung:
     def unread(self, pages: float, rate: float = RATE, **changes: object) -> Situation:
         """So many pages have come and were not read, beyond what may still be late; too few to be worth a look."""
         seconds = pages * page_span(rate) / SECOND + 2
-        return flowing(rate, unread=seconds, **{"price": 20.0, **changes})
+        return flowing(rate, unread=seconds, **{"price": 20.0} | changes)  # type: ignore[arg-type] # not `unseen`
 
     @pytest.mark.parametrize(("there", "read"), [(0.9, 0), (1.1, 1), (2.5, 2)])
     def test_they_are_read_by_whole_pages(self, there: float, read: int) -> None:

@@ -1,0 +1,164 @@
+"""Who polls a shard: the holder of its lease, of which each replica takes as many as fall to it."""
+
+from __future__ import annotations
+
+import asyncio
+import math
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
+from typing import Final
+
+import structlog
+
+from watcher.clock import Clock
+from watcher.errors import StoreUnavailable
+from watcher.metrics import Metrics
+from watcher.state.lease import RENEWAL, Lease, LeaseLostError
+
+RETRY: Final = 1.0
+"""Seconds between two attempts to take a lease that another holds."""
+LEFT: Final = 3
+"""Looks in a row that find a lease free before a replica takes it that has its part already: whoever it falls to
+does not come."""
+
+log = structlog.get_logger()
+
+
+@dataclass(slots=True)
+class Quota:
+    """How many leases this replica is to hold, and how many it holds or is taking.
+
+    ``known`` is set once there is a limit. ``exceeded_at`` is when it last took one beyond it because nobody else
+    did (monotonic seconds).
+    """
+
+    limit: int = 0
+    taken: int = 0
+    exceeded_at: float = -math.inf
+    known: asyncio.Event = field(default_factory=asyncio.Event)
+
+
+class _GivenUpError(Exception):
+    """Another replica is to have the lease."""
+
+
+class Leadership:
+    """Runs work while this process holds the shard's lease, again and again, until cancelled.
+
+    ``quota`` is shared by the leaderships of all shards of this process.
+    """
+
+    def __init__(self, lease: Lease, quota: Quota, clock: Clock, metrics: Metrics, shard: int) -> None:
+        self._lease = lease
+        self._quota = quota
+        self._clock = clock
+        self._gauge = metrics.lease_held.labels(shard=str(shard))
+        self._shard = shard
+        self._left = 0
+        self._unwanted = asyncio.Event()
+        self._gauge.set(0)
+
+    @property
+    def held(self) -> bool:
+        """Whether this process is at work on the shard."""
+        return self._lease.held
+
+    @property
+    def shard(self) -> int:
+        """The shard's number."""
+        return self._shard
+
+    def give_up(self) -> None:
+        """End the work and give the lease up, for another replica to take."""
+        self._unwanted.set()
+
+    async def run(self, work: Callable[[str], Awaitable[None]]) -> None:
+        """Wait for the lease, run ``work(nonce)`` while it lasts, and begin again.
+
+        ``work`` may raise ``LeaseLostError`` or ``StoreUnavailable``; anything else ends this.
+        """
+        waiting = False
+        await self._quota.known.wait()
+        while True:
+            try:
+                taken = await self._taken()
+            except StoreUnavailable as error:
+                taken = False
+                if not waiting:
+                    log.warning("store.unavailable", error=str(error))
+            if taken:
+                waiting = False
+                try:
+                    await self._hold(work)
+                finally:
+                    self._quota.taken -= 1
+            elif not waiting:
+                waiting = True
+                log.info("lease.waiting", shard=self._shard)
+            await self._clock.sleep(RETRY)
+
+    async def _taken(self) -> bool:
+        """Take the lease if it falls to this replica, or whoever it falls to does not come."""
+        quota = self._quota
+        if not await self._lease.free():
+            self._left = 0
+            return False
+        if quota.taken >= quota.limit:
+            self._left += 1
+            if self._left < LEFT:
+                return False
+            quota.exceeded_at = self._clock.monotonic()
+        self._left = 0
+        quota.taken += 1
+        taken = False
+        try:
+            taken = await self._lease.acquire()
+        finally:
+            if not taken:
+                quota.taken -= 1
+        return taken
+
+    async def _hold(self, work: Callable[[str], Awaitable[None]]) -> None:
+        log.info("lease.acquired", shard=self._shard)
+        self._unwanted.clear()
+        self._gauge.set(1)
+        reason = "stopped"
+        try:
+            async with asyncio.TaskGroup() as group:
+                group.create_task(self._renew_forever(), name=f"lease-{self._shard}")
+                group.create_task(self._end_when_unwanted(), name=f"unwanted-{self._shard}")
+                group.create_task(_run(work, self._lease.nonce), name=f"shard-{self._shard}")
+        except* LeaseLostError:
+            reason = "lost"
+        except* _GivenUpError:
+            reason = "shared"
+        except* StoreUnavailable as failures:
+            reason = str(failures.exceptions[0])
+        finally:
+            self._gauge.set(0)
+            log.info("lease.ended", shard=self._shard, reason=reason)
+            await self._release()
+
+    async def _renew_forever(self) -> None:
+        while True:
+            await self._clock.sleep(RENEWAL)
+            try:
+                held = await self._lease.renew()
+            except StoreUnavailable:
+                held = self._lease.held
+            if not held:
+                raise LeaseLostError
+
+    async def _end_when_unwanted(self) -> None:
+        await self._unwanted.wait()
+        raise _GivenUpError
+
+    async def _release(self) -> None:
+        try:
+            await self._lease.release()
+        except StoreUnavailable:
+            log.info("lease.left_to_lapse", shard=self._shard)
+
+
+async def _run(work: Callable[[str], Awaitable[None]], nonce: str) -> None:
+    await work(nonce)

@@ -1,0 +1,98 @@
+"""Which replicas live, kept in the store: each says so again and again, and is forgotten when it does not."""
+
+from __future__ import annotations
+
+import os
+import secrets
+import socket
+from typing import Any, Final
+
+import msgspec
+from redis.asyncio import Redis
+
+from watcher.fleet.sharing import Fleet, Member
+from watcher.state.keys import Keys
+from watcher.state.lease import TERM
+from watcher.state.lua import script
+from watcher.state.store import store_errors
+
+_ID_BYTES: Final = 8
+
+
+class Doing(msgspec.Struct, frozen=True):
+    """What a replica does: its release, the shards it polls, and its attempts at webhooks under way.
+
+    ``able``: it reaches the API, as far as it knows.
+    """
+
+    version: str
+    shards: tuple[int, ...] = ()
+    sending: int = 0
+    able: bool = True
+
+
+class Replica(msgspec.Struct, frozen=True):
+    """A replica that lives: host and process, since when (unix seconds), and what it last said that it does."""
+
+    name: str
+    since: float
+    doing: Doing | None
+
+
+class Registry:
+    """This replica's entry, and the others'. Every method raises ``StoreUnavailable`` when the store is away."""
+
+    def __init__(self, redis: Redis, keys: Keys) -> None:
+        self._redis = redis
+        self._keys = [keys.replicas, keys.replica_terms, keys.replica_doing]
+        self._beat = redis.register_script(script(__package__, "beat"))
+        self.replica: Final = f"{socket.gethostname()}/{os.getpid()}/{secrets.token_hex(_ID_BYTES)}"
+
+    async def beat(self, doing: Doing) -> Fleet:
+        """Say that this replica lives for another lease's term; all that do."""
+        args: list[str | int | bytes] = [self.replica, round(TERM * 1000), msgspec.json.encode(doing)]
+        with store_errors():
+            now, *answer = await self._beat(keys=self._keys, args=args)
+        members = (
+            Member(name.decode(), float(joined) / 1000, able=told is None or told.able)
+            for name, joined, told in ((name, joined, _doing(text)) for name, joined, text in answer)
+        )
+        return Fleet(self.replica, float(now) / 1000, tuple(members))
+
+    async def leave(self) -> None:
+        """Be forgotten at once."""
+        with store_errors():
+            async with self._redis.pipeline(transaction=True) as pipe:
+                pipe.zrem(self._keys[0], self.replica)
+                pipe.zrem(self._keys[1], self.replica)
+                pipe.hdel(self._keys[2], self.replica)
+                await pipe.execute()
+
+    async def clear(self) -> None:
+        """Forget all: they are known to be dead."""
+        with store_errors():
+            await self._redis.delete(*self._keys)
+
+
+async def read_replicas(redis: Redis, keys: Keys) -> tuple[Replica, ...]:
+    """The replicas that live, the eldest first. Raises ``StoreUnavailable``."""
+    with store_errors():
+        seconds, micros = await redis.time()
+        async with redis.pipeline(transaction=True) as pipe:
+            pipe.zrange(keys.replicas, 0, -1, withscores=True)
+            pipe.zrange(keys.replica_terms, f"({seconds * 1000 + micros // 1000}", "+inf", byscore=True)
+            pipe.hgetall(keys.replica_doing)
+            joined, living, doing = await pipe.execute()
+    return tuple(
+        Replica(name.decode().rpartition("/")[0], at / 1000, _doing(doing.get(name)))
+        for name, at in joined
+        if name in set(living)
+    )
+
+
+def _doing(told: Any) -> Doing | None:
+    """What a replica said; None where another release says it otherwise."""
+    try:
+        return msgspec.json.decode(told or b"", type=Doing)
+    except msgspec.DecodeError:
+        return None
