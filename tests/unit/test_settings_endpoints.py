@@ -26,7 +26,7 @@ def test_the_defaults_of_an_endpoint_are_the_contracts() -> None:
     assert one.headers == {}
     assert one.retry_schedule == (0, 5, 300, 1800, 7200, 18000, 36000, 50400, 72000, 86400)
     assert (one.content_type, one.network) == ("application/json", "any")
-    assert (one.ca_file, one.client_cert) == (None, None)
+    assert (one.ca_file, one.client_cert, one.proxy) == (None, None, None)
 
 
 def test_an_endpoint_with_everything(tmp_path: Path) -> None:
@@ -158,6 +158,26 @@ def test_which_events_an_endpoint_wants(
         ("[0].ca_file", endpoint(ca_file="/nowhere.pem"), "/nowhere.pem cannot be read (No such file"),
         ("[0].client_cert", endpoint(client_cert="/"), "/ cannot be read (Is a directory)"),
         ("[0].ca_file", endpoint(ca_file="/dev/null"), "/dev/null holds no certificate"),
+        ("[0].proxy", endpoint(proxy="proxy:3128"), "does not begin with https:// or http://"),
+        ("[0].proxy", endpoint(proxy="socks5://proxy:1080"), "does not begin with https:// or http://"),
+        ("[0].proxy", endpoint(proxy="http://:3128"), "names no host"),
+        ("[0].proxy", endpoint(proxy="http://proxy:0"), "has port 0"),
+        (
+            "[0].proxy",
+            endpoint(proxy="http://proxy/path"),
+            "carries more than a host and a port; give http://",
+        ),
+        ("[0].proxy", endpoint(proxy="http://proxy?a=b"), "carries more than a host and a port"),
+        ("[0].proxy", endpoint(proxy="http://proxy#a"), "carries more than a host and a port"),
+        ("[0].proxy", endpoint(proxy="http://a%3Ab:c@proxy"), "has a colon in its user's name"),
+        ("[0].proxy", endpoint(proxy="http://a:%0A@proxy"), "a character that HTTP does not allow"),
+        ("[0].proxy", endpoint(proxy="http://a:%E2%82%AC@proxy"), "a character that HTTP does not allow"),
+        ("[0].proxy", endpoint(proxy=5), "the value has the wrong type; give text in quotes"),
+        (
+            "[0].proxy",
+            endpoint(proxy="http://proxy:3128", network="public"),
+            'cannot hold network = "public": the proxy dials the endpoint, and which address it finds',
+        ),
     ],
 )
 def test_a_wrong_endpoint(name: str, text: str, told: str) -> None:
@@ -165,6 +185,16 @@ def test_a_wrong_endpoint(name: str, text: str, told: str) -> None:
 
     assert line.startswith(f"WATCHER_WEBHOOKS{name}: ")
     assert told in line
+
+
+def test_the_password_of_a_proxy_is_a_secret() -> None:
+    settings = load(WEBHOOKS=endpoint(proxy="https://user:p%40ss@proxy.test:3128/"))
+
+    (one,) = settings.webhooks
+    assert one.proxy is not None
+    assert one.proxy.get_secret_value() == "https://user:p%40ss@proxy.test:3128/"
+    assert "proxy" not in repr(settings).lower()
+    assert {"p@ss", "p%40ss", one.proxy.get_secret_value()} <= set(settings.secret_values())
 
 
 @pytest.mark.parametrize("missing", ["name", "url", "secrets"])

@@ -8,7 +8,16 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Annotated, Final, Literal
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, SecretStr
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    SecretStr,
+    ValidationInfo,
+    field_validator,
+)
 
 from watcher.model import ERROR, EVENT_PREFIX, SUCCESS
 from watcher.settings import urls, values
@@ -137,6 +146,21 @@ class Endpoint(BaseModel):
     client_cert: Annotated[Path, AfterValidator(values.certificate_and_key)] | None = Field(
         None, description="PEM file with the certificate and the private key shown to the endpoint"
     )
+    proxy: Annotated[SecretStr, AfterValidator(urls.proxy_url)] | None = Field(
+        None,
+        repr=False,
+        description="http or https, the proxy that every request goes through; a secret, as it may hold a password",
+    )
+
+    @field_validator("proxy")
+    @classmethod
+    def _dialled_by_another(cls, proxy: SecretStr | None, info: ValidationInfo) -> SecretStr | None:
+        if proxy is not None and info.data.get("network") == "public":
+            raise ValueError(
+                'cannot hold network = "public": the proxy dials the endpoint, and which address it finds is not '
+                "known here; take one of the two out, and let the proxy refuse what is not public"
+            )
+        return proxy
 
     def matches(self, type: str, entity_id: str | None, document_type: str | None) -> bool:  # noqa: A002 - its name in CloudEvents
         """Whether this endpoint wants such an event; None where entity or document type is unknown."""

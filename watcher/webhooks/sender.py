@@ -10,7 +10,8 @@ import math
 import socket
 import ssl
 from collections.abc import Iterable, Mapping
-from functools import cache, partial
+from functools import partial
+from http import HTTPStatus
 from http.cookies import SimpleCookie
 from typing import Final, Protocol
 
@@ -22,11 +23,11 @@ from yarl import URL
 
 from watcher import __version__
 from watcher.clock import Clock
-from watcher.errors import ConfigurationError
 from watcher.settings import Endpoint
 from watcher.webhooks.address import Network, is_allowed
 from watcher.webhooks.outcome import Attempt, Reason, reason_of
 from watcher.webhooks.resolver import LaneResolver
+from watcher.webhooks.tls import tls_context
 
 _ANSWER_BOUND: Final = 64 * 1024
 """Bytes of an answer that are read, so that the connection can be used again; a longer answer costs it."""
@@ -53,14 +54,23 @@ class Sender(Protocol):
         ...
 
 
+_USER_AGENT: Final = f"ocr-watcher/{__version__}"
+
+
 class _Request(aiohttp.ClientRequest):
-    """A request whose headers are complete as they are."""
+    """A request whose headers are complete as they are, and are the endpoint's alone."""
 
     def update_auto_headers(self, skip_auto_headers: Iterable[str] | None) -> None:
         """Add none."""
 
     def update_cookies(self, cookies: object) -> None:
         """Add none."""
+
+    def update_proxy(
+        self, proxy: URL | None, proxy_auth: aiohttp.BasicAuth | None, proxy_headers: object
+    ) -> None:
+        """Keep from the proxy what is the endpoint's: the library would show it the session's headers, tokens too."""
+        super().update_proxy(proxy, proxy_auth, None if proxy is None else {"user-agent": _USER_AGENT})
 
 
 class _NoCookies(aiohttp.DummyCookieJar):
@@ -87,7 +97,9 @@ class HttpSender:
     def __init__(self, endpoint: Endpoint, clock: Clock) -> None:
         self._endpoint = endpoint
         self._url = URL(endpoint.url)
-        self._tls = tls_context(endpoint) if self._url.scheme == "https" else True
+        self._proxy = URL(endpoint.proxy.get_secret_value()) if endpoint.proxy else None
+        schemes = {self._url.scheme, self._proxy.scheme if self._proxy else ""}
+        self._tls = tls_context(endpoint) if "https" in schemes else True
         self._clock = clock
         self._session: aiohttp.ClientSession | None = None
         self._resolver: LaneResolver | None = None
@@ -109,7 +121,8 @@ class HttpSender:
             cookie_jar=_NoCookies(),
             # From the name's resolution to the answer's end, and not rounded up to whole seconds.
             timeout=aiohttp.ClientTimeout(total=endpoint.timeout, ceil_threshold=math.inf),
-            trust_env=False,  # a proxy would make the check of the dialled address meaningless
+            proxy=self._proxy,
+            trust_env=False,  # a proxy that nobody asked for would make the check of the dialled address meaningless
         )
         return self._session
 
@@ -123,9 +136,12 @@ class HttpSender:
             async with session.post(self._url, data=body, headers=headers, allow_redirects=False) as response:
                 status = response.status
                 answer = await _beginning(response)
-                reason = reason_of(status)
+                reason = self._reason_of(status)
                 if reason is not Reason.SUCCESS:
                     retry_after = response.headers.get("retry-after")
+        except aiohttp.ClientHttpProxyError as error:
+            reason, status = Reason.PROXY, error.status
+            retry_after = error.headers.get("retry-after") if error.headers else None
         except Exception as error:
             # All of them: a lane must outlive whatever happens here.
             reason = _reason(error)
@@ -135,6 +151,12 @@ class HttpSender:
                     "delivery.internal_error", endpoint=self._endpoint.name, error=type(error).__name__
                 )
         return Attempt(reason, self._clock.monotonic() - started, status, retry_after, answer)
+
+    def _reason_of(self, status: int) -> Reason:
+        # Never an endpoint's answer, though without TLS it comes in the place of one.
+        if self._proxy is not None and status == HTTPStatus.PROXY_AUTHENTICATION_REQUIRED:
+            return Reason.PROXY
+        return reason_of(status)
 
     async def close(self) -> None:
         """Close every connection."""
@@ -153,7 +175,7 @@ def _headers(endpoint: Endpoint) -> CIMultiDict[str]:
             "accept": "*/*",
             "accept-encoding": "identity",
             "content-type": endpoint.content_type,
-            "user-agent": f"ocr-watcher/{__version__}",
+            "user-agent": _USER_AGENT,
         }
     )
     headers.update({name: value.get_secret_value() for name, value in endpoint.headers.items()})
@@ -172,41 +194,6 @@ async def _beginning(response: aiohttp.ClientResponse) -> bytes:
             response.close()
             break
     return kept
-
-
-@cache
-def _system_authorities() -> ssl.SSLContext:
-    """One for all: loading the system's authorities takes some 50 ms."""
-    return ssl.create_default_context()
-
-
-def tls_context(endpoint: Endpoint) -> ssl.SSLContext:
-    """What the endpoint's certificate is verified against, and what is shown to it.
-
-    Raises:
-        ConfigurationError: a certificate file cannot be used.
-    """
-    place = f"webhooks[{endpoint.name}]"
-    if endpoint.ca_file is None and endpoint.client_cert is None:
-        return _system_authorities()
-    try:
-        context = ssl.create_default_context(cafile=endpoint.ca_file)
-    except OSError as error:
-        fault = (
-            f"{place}.ca_file: {endpoint.ca_file} holds no usable certificate; give the authority's PEM file"
-        )
-        raise ConfigurationError([fault]) from error
-    if endpoint.client_cert is not None:
-        try:
-            # An encrypted key would make OpenSSL ask for its password on the terminal: answer with none.
-            context.load_cert_chain(endpoint.client_cert, password="")
-        except OSError as error:
-            fault = (
-                f"{place}.client_cert: {endpoint.client_cert} is no certificate with its private key; "
-                "give one PEM file with both, the key without a password"
-            )
-            raise ConfigurationError([fault]) from error
-    return context
 
 
 def _open_socket(network: Network, address: AddrInfoType) -> socket.socket:

@@ -123,7 +123,7 @@ class Receiver:
         self.open += 1
         number = self.connections
         try:
-            while (request := await _read(reader, number)) is not None:
+            while (request := await read_request(reader, number)) is not None:
                 async with self._changed:
                     self.requests.append(request)
                     self._changed.notify_all()
@@ -138,7 +138,7 @@ class Receiver:
                 self._changed.notify_all()
 
 
-async def _read(reader: asyncio.StreamReader, connection: int) -> Request | None:
+async def read_request(reader: asyncio.StreamReader, connection: int) -> Request | None:
     try:
         head = (await reader.readuntil(b"\r\n\r\n")).decode("latin-1")
     except asyncio.IncompleteReadError:
