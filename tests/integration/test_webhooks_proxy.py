@@ -152,7 +152,8 @@ async def test_a_certificate_for_another_name_is_refused_behind_a_proxy_too(auth
 async def checked(url: str, proxy: str | None, **changes: Any) -> str:
     """What the check says, well or ill."""
     try:
-        return await reach(endpoint(url=url, proxy=SecretStr(proxy) if proxy else None, **changes))
+        to = endpoint(url=url, proxy=SecretStr(proxy) if proxy else None, **changes)
+        return await reach(to, SystemClock())
     except CheckError as error:
         return f"FAIL {error}"
 

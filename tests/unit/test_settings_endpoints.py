@@ -22,7 +22,7 @@ def test_the_defaults_of_an_endpoint_are_the_contracts() -> None:
 
     assert one.events == ("ocr_task.success", "ocr_task.error")
     assert one.entities == one.document_types == ()
-    assert (one.timeout, one.concurrency, one.rate) == (15, 8, None)
+    assert (one.timeout, one.concurrency, one.rate, one.origin) == (15, 8, None, None)
     assert one.headers == {}
     assert one.retry_schedule == (0, 5, 300, 1800, 7200, 18000, 36000, 50400, 72000, 86400)
     assert (one.content_type, one.network) == ("application/json", "any")
@@ -42,6 +42,7 @@ def test_an_endpoint_with_everything(tmp_path: Path) -> None:
             timeout=20,
             concurrency=2,
             rate=0.5,
+            origin="Events.Example.com",
             headers={"Authorization": "Bearer of-news"},
             retry_schedule=[0, 1, 2.5],
             content_type="application/cloudevents+json",
@@ -56,7 +57,8 @@ def test_an_endpoint_with_everything(tmp_path: Path) -> None:
     assert one.entities == (ENTITY,)
     assert one.headers["Authorization"].get_secret_value() == "Bearer of-news"
     assert one.retry_schedule == (0, 1, 2.5)
-    assert (one.rate, one.network, one.ca_file) == (0.5, "public", pem)
+    assert (one.rate, one.origin, one.network) == (0.5, "events.example.com", "public")
+    assert one.ca_file == pem
 
 
 @pytest.mark.parametrize(
@@ -127,6 +129,17 @@ def test_which_events_an_endpoint_wants(
         ("[0].timeout", endpoint(timeout=0), "0 is not above 0; give a number of seconds above 0 up to 300"),
         ("[0].concurrency", endpoint(concurrency=0), "0 is less than 1; give a whole number"),
         ("[0].rate", endpoint(rate=0), "0 is not above 0"),
+        (
+            "[0].origin",
+            endpoint(origin="https://x.test"),
+            "'https://x.test' is not a DNS name; give one such as",
+        ),
+        ("[0].origin", endpoint(origin="a_b.test"), "'a_b.test' is not a DNS name"),
+        ("[0].origin", endpoint(origin="x..test"), "is not a DNS name"),
+        ("[0].origin", endpoint(origin="*"), "is not a DNS name"),
+        ("[0].origin", endpoint(origin="x.test\r\nX-A: 1"), "is not a DNS name"),
+        ("[0].origin", endpoint(origin="x.test\n"), "is not a DNS name"),
+        ("[0].origin", endpoint(origin=".".join(["a" * 63] * 4)), "is not a DNS name"),
         ("[0].headers", endpoint(headers={"Webhook-Id": "x"}), "would replace webhook-id"),
         ("[0].headers", endpoint(headers={"content-TYPE": "x"}), "would replace content-type"),
         ("[0].headers", endpoint(headers={"Host": "x"}), "would replace host"),

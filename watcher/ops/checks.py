@@ -36,7 +36,7 @@ async def run_checks(settings: Settings, show: Callable[[Finding], None]) -> lis
         ("API", lambda: _api(settings)),
         ("store", lambda: _store(settings)),
         *(
-            (f"endpoint {endpoint.name}", lambda endpoint=endpoint: reach(endpoint))
+            (f"endpoint {endpoint.name}", lambda endpoint=endpoint: reach(endpoint, SystemClock()))
             for endpoint in settings.webhooks
         ),
     ]

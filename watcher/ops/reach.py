@@ -13,9 +13,12 @@ from typing import Final
 from yarl import URL
 
 from watcher import __version__
+from watcher.clock import Clock
 from watcher.errors import WatcherError
 from watcher.settings import Endpoint
 from watcher.webhooks.address import Network, is_allowed
+from watcher.webhooks.handshake import Granted
+from watcher.webhooks.permission import ask_once
 from watcher.webhooks.tls import tls_context
 
 PATIENCE: Final = 10.0
@@ -28,11 +31,11 @@ class CheckError(WatcherError):
     """A check that failed; says how to mend it."""
 
 
-async def reach(endpoint: Endpoint) -> str:
+async def reach(endpoint: Endpoint, clock: Clock) -> str:
     """Resolve, hold against the address policy, connect, agree on TLS; no event is sent. Says what it found.
 
-    Through a proxy only an endpoint with TLS can be reached without sending it something; of another the proxy alone
-    is tried.
+    An endpoint that has to permit it before it is sent to is asked whether it does. Else, through a proxy, only one
+    with TLS can be reached without sending it something; of another the proxy alone is tried.
 
     Raises:
         CheckError: something of it fails.
@@ -50,12 +53,30 @@ async def reach(endpoint: Endpoint) -> str:
     except TimeoutError as error:
         through = f" through the proxy {_place(proxy)}" if proxy else ""
         raise CheckError(f"no connection to {_place(url)}{through} within {PATIENCE:g} s") from error
+    found = _found(url, proxy, address)
+    return (
+        found if endpoint.origin is None else f"{found}; {await _permitted(endpoint, endpoint.origin, clock)}"
+    )
+
+
+def _found(url: URL, proxy: URL | None, address: str) -> str:
     verified = ", TLS verified" if url.scheme == "https" else ""
     if proxy is None:
         return f"{_place(url)} ({address}) takes connections{verified}"
     if url.scheme == "https":
         return f"{_place(url)} takes connections through the proxy {_place(proxy)} ({address}){verified}"
     return f"the proxy {_place(proxy)} ({address}) takes connections; without TLS nobody behind it is asked"
+
+
+async def _permitted(endpoint: Endpoint, origin: str, clock: Clock) -> str:
+    verdict = await ask_once(endpoint, origin, clock)
+    if not isinstance(verdict, Granted):
+        raise CheckError(
+            f"does not permit webhooks from {origin}: {verdict.why}; have it answer OPTIONS with a 2xx and "
+            f"WebHook-Allowed-Origin: {origin}, or take origin out"
+        )
+    rate = "at any rate" if verdict.rate is None else f"at {verdict.rate * 60:g} a minute"
+    return f"permits webhooks from {origin} {rate}"
 
 
 async def _dial(url: URL, endpoint: Endpoint) -> tuple[str, _Streams]:

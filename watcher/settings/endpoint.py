@@ -53,6 +53,13 @@ def _name(value: str) -> str:
     return value
 
 
+def _origin(value: str) -> str:
+    label = r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?"
+    if len(value) > 253 or not re.fullmatch(rf"{label}(\.{label})*", value.lower()):
+        raise ValueError(f"{value[:80]!r} is not a DNS name; give one such as events.example.com")
+    return value.lower()
+
+
 def _rising(waits: tuple[float, ...]) -> tuple[float, ...]:
     if not waits or waits[0] != 0:
         raise ValueError("does not begin with 0, the first attempt; give seconds such as [0, 5, 300]")
@@ -121,6 +128,10 @@ class Endpoint(BaseModel):
     )
     concurrency: int = Field(8, ge=1, le=1000, description="attempts at once")
     rate: float | None = Field(None, gt=0, le=10_000, description="attempts per second; unset: not limited")
+    origin: Annotated[str, AfterValidator(_origin)] | None = Field(
+        None,
+        description="DNS name of this sender; if set, nothing is sent before the endpoint has permitted it",
+    )
     headers: Annotated[Mapping[str, SecretStr], AfterValidator(_headers)] = Field(
         default_factory=dict, repr=False, description="sent with every attempt; values are kept secret"
     )

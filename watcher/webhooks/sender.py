@@ -18,6 +18,7 @@ from typing import Final, Protocol
 import aiohttp
 import structlog
 from aiohappyeyeballs import AddrInfoType
+from aiohttp import hdrs
 from multidict import CIMultiDict
 from yarl import URL
 
@@ -25,6 +26,7 @@ from watcher import __version__
 from watcher.clock import Clock
 from watcher.settings import Endpoint
 from watcher.webhooks.address import Network, is_allowed
+from watcher.webhooks.handshake import ORIGIN_HEADER, Reply
 from watcher.webhooks.outcome import Attempt, Reason, reason_of
 from watcher.webhooks.resolver import LaneResolver
 from watcher.webhooks.tls import tls_context
@@ -47,6 +49,10 @@ class Sender(Protocol):
 
     async def send(self, body: bytes, headers: Mapping[str, str]) -> Attempt:
         """POST a body once, with these headers besides the endpoint's own."""
+        ...
+
+    async def ask(self, headers: Mapping[str, str]) -> Reply:
+        """Ask the endpoint by OPTIONS whether it may be sent to, with these headers besides its own."""
         ...
 
     async def close(self) -> None:
@@ -100,6 +106,7 @@ class HttpSender:
         self._proxy = URL(endpoint.proxy.get_secret_value()) if endpoint.proxy else None
         schemes = {self._url.scheme, self._proxy.scheme if self._proxy else ""}
         self._tls = tls_context(endpoint) if "https" in schemes else True
+        self._about_body = {"content-type": endpoint.content_type}
         self._clock = clock
         self._session: aiohttp.ClientSession | None = None
         self._resolver: LaneResolver | None = None
@@ -128,13 +135,29 @@ class HttpSender:
 
     async def send(self, body: bytes, headers: Mapping[str, str]) -> Attempt:
         """POST a body once, within the endpoint's timeout from the name's resolution to the answer's end."""
+        attempt, _ = await self._exchange(hdrs.METH_POST, body, {**self._about_body, **headers})
+        return attempt
+
+    async def ask(self, headers: Mapping[str, str]) -> Reply:
+        """Ask by OPTIONS, with the time limit, the addresses and the certificates of a delivery."""
+        attempt, answered = await self._exchange(hdrs.METH_OPTIONS, None, headers)
+        if answered is None:
+            return Reply(attempt)
+        return Reply(attempt, answered.get("webhook-allowed-origin"), answered.get("webhook-allowed-rate"))
+
+    async def _exchange(
+        self, method: str, body: bytes | None, headers: Mapping[str, str]
+    ) -> tuple[Attempt, Mapping[str, str] | None]:
+        """One request, and the headers of its answer if one came."""
         session = self._session or self._open()
         started = self._clock.monotonic()
-        status = retry_after = None
+        status = retry_after = answered = None
         answer = b""
         try:
-            async with session.post(self._url, data=body, headers=headers, allow_redirects=False) as response:
-                status = response.status
+            async with session.request(
+                method, self._url, data=body, headers=headers, allow_redirects=False
+            ) as response:
+                status, answered = response.status, response.headers
                 answer = await _beginning(response)
                 reason = self._reason_of(status)
                 if reason is not Reason.SUCCESS:
@@ -150,7 +173,7 @@ class HttpSender:
                 _log.error(
                     "delivery.internal_error", endpoint=self._endpoint.name, error=type(error).__name__
                 )
-        return Attempt(reason, self._clock.monotonic() - started, status, retry_after, answer)
+        return Attempt(reason, self._clock.monotonic() - started, status, retry_after, answer), answered
 
     def _reason_of(self, status: int) -> Reason:
         # Never an endpoint's answer, though without TLS it comes in the place of one.
@@ -174,10 +197,11 @@ def _headers(endpoint: Endpoint) -> CIMultiDict[str]:
         {
             "accept": "*/*",
             "accept-encoding": "identity",
-            "content-type": endpoint.content_type,
             "user-agent": _USER_AGENT,
         }
     )
+    if endpoint.origin is not None:
+        headers[ORIGIN_HEADER] = endpoint.origin
     headers.update({name: value.get_secret_value() for name, value in endpoint.headers.items()})
     return headers
 
