@@ -82,10 +82,11 @@ async def close(_reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> 
 
 @dataclass
 class Receiver:
-    """Answers its requests in turn as scripted, then with the last for ever."""
+    """Answers its requests in turn as scripted, then with the last for ever; ``answers`` has each request's."""
 
     port: int = 0
     requests: list[Request] = field(default_factory=list)
+    answers: list[Answer] = field(default_factory=list)
     connections: int = 0
     open: int = 0
     scheme: str = "http"
@@ -127,7 +128,8 @@ class Receiver:
                 async with self._changed:
                     self.requests.append(request)
                     self._changed.notify_all()
-                await next(self._script)(reader, writer)
+                self.answers.append(next(self._script))
+                await self.answers[-1](reader, writer)
         except (ConnectionError, asyncio.IncompleteReadError, ssl.SSLError, asyncio.CancelledError):
             pass  # the streams would report the last of them as an error of the server
         finally:
