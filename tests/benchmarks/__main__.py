@@ -16,6 +16,7 @@ from typing import Final
 from rich.console import Console
 
 from tests.benchmarks import (
+    backlog,
     decoding,
     deliveries,
     idle,
@@ -70,6 +71,11 @@ BENCHMARKS: Final[Mapping[str, Benchmark]] = {
         "bytes of Redis for a tracked task",
         partial(memory.run, memory.FULL),
         partial(memory.run, memory.QUICK),
+    ),
+    "backlog": Benchmark(
+        "bytes of Redis for a delivery that waits, and the daemon's memory with a million due",
+        partial(backlog.run, backlog.FULL),
+        partial(backlog.run, backlog.QUICK),
     ),
     "idle": Benchmark(
         "memory and CPU of the idle daemon", partial(idle.run, idle.FULL), partial(idle.run, idle.QUICK)

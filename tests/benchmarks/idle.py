@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-import json
-import re
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-import httpx
-
+from tests.benchmarks.daemons import ready, settings_of
 from tests.benchmarks.machine import Cores, Footprint, footprint
 from tests.benchmarks.report import Cell, Column, Report
 from tests.benchmarks.samples import START
@@ -21,9 +18,6 @@ from watcher.sandbox import Sandbox, World, WorldSettings
 from watcher.settings import PollSettings
 from watcher.state.connection import connect
 from watcher.state.embedded import embedded_url
-
-_PATIENCE_SECONDS: Final = 60.0
-_GLANCE_SECONDS: Final = 0.1
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,11 +39,17 @@ async def run(size: Size, cores: Cores) -> Report:
     with tempfile.TemporaryDirectory(prefix="watcher-") as name:
         directory = Path(name)
         async with Sandbox(world, clock) as sandbox:
-            daemon = Daemon(_settings(sandbox.base_url, directory), directory)
+            daemon = Daemon(
+                {
+                    **settings_of("idle", "http://127.0.0.1:9/", sandbox.base_url),
+                    "WATCHER_REDIS__DATA_DIR": str(directory),
+                },
+                directory,
+            )
             with cores.starting_servers():
                 await daemon.start()
             try:
-                pids = await _ready(daemon), await _store_pid(directory)
+                pids = await ready(daemon), await _store_pid(directory)
                 await asyncio.sleep(size.settling)
                 before = [footprint(pid) for pid in pids]
                 await asyncio.sleep(size.watching)
@@ -58,29 +58,6 @@ async def run(size: Size, cores: Cores) -> Report:
             finally:
                 await daemon.stop()
     return _report(before, after, size.watching)
-
-
-def _settings(base_url: str, directory: Path) -> dict[str, str]:
-    endpoint = {"name": "idle", "url": "http://127.0.0.1:9/", "secrets": ["whsec_" + "A" * 32]}
-    return {
-        "WATCHER_MONITE__BASE_URL": base_url,
-        "WATCHER_MONITE__TOKEN": "benchmark",
-        "WATCHER_REDIS__DATA_DIR": str(directory),
-        "WATCHER_WEBHOOKS": json.dumps([endpoint]),
-        "WATCHER_HTTP__PORT": "0",
-    }
-
-
-async def _ready(daemon: Daemon) -> int:
-    """Wait until the daemon has scanned once; its process id, as it logs it."""
-    async with asyncio.timeout(_PATIENCE_SECONDS), httpx.AsyncClient(trust_env=False) as client:
-        while True:
-            daemon.check()
-            log = daemon.log.read_text()
-            url, pid = re.search(r'"url": ?"(http://[^"]+)"', log), re.search(r'"pid": ?(\d+)', log)
-            if url and pid and (await client.get(f"{url[1]}/readyz")).is_success:
-                return int(pid[1])
-            await asyncio.sleep(_GLANCE_SECONDS)
 
 
 async def _store_pid(directory: Path) -> int:

@@ -166,3 +166,28 @@ async def test_endpoints_are_read_again_on_sighup_and_nothing_is_dropped(
             await more(two.ids, len(two.ids) + 3)
             assert len(set(one.ids)) == len(one.ids)
             assert set(two.ids) <= set(one.ids) | set(two.ids[-20:]), "each got what the other got since"
+
+
+async def test_an_endpoint_that_does_not_permit_it_is_sent_nothing(directory: Path, sandbox: Sandbox) -> None:
+    why = "it answers OPTIONS with 405"
+    async with listening() as endpoint:
+        hooks = json.dumps([webhook("shop", endpoint.url, new_secret(), origin="events.example.com")])
+        settings = settings_for(sandbox.base_url, directory, WATCHER_WEBHOOKS=hooks)
+
+        code, out, _ = await command(settings, "endpoints", "test", "shop")
+        assert (code, out) == (1, f"not permitted, so nothing was sent: {why}\n")
+        code, out, _ = await command(settings, "check")
+        assert (code, f"does not permit webhooks from events.example.com: {why}; have" in out) == (1, True)
+
+        async with running(settings, directory) as daemon:
+            await until_ready(daemon)
+
+            async def waits() -> bool | None:
+                _, out, _ = await command(settings, "endpoints", "list", "--json")
+                found = json.loads(out)["shop"]
+                return True if found["depth"] > 3 and found["refused"] == why else None
+
+            await eventually(waits, "nothing waits for a permission")
+            code, out, _ = await command(settings, "endpoints", "list")
+            assert (code, f"not permitted: {why}" in out) == (0, True)
+        assert endpoint.ids == []

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import re
+import sys
 from collections.abc import Awaitable, Callable
 
 import pytest
 
 from tests.benchmarks import (
+    backlog,
     decoding,
     deliveries,
     idle,
@@ -120,6 +122,17 @@ async def test_memory() -> None:
     assert isinstance(event, float)
     assert 30 < ended < in_flight < 500  # a uuid alone has 36 bytes as text, and the index has it again
     assert 300 < event < 2000
+
+
+async def test_backlog() -> None:
+    report = await backlog.run(backlog.Size(deliveries=(500, 2000), posts=300), ANYWHERE)
+    for row in report.rows:
+        stream, waiting, due, *daemon = _numbers(row)
+        assert 300 < stream < 2000
+        assert 40 < waiting < 400  # an id of some 15 bytes, its score, and a place in a sorted set
+        assert 40 < due < 400
+        assert all(1 < each < 1000 for each in daemon)
+    assert len(report.targets) == (sys.platform == "linux")
 
 
 async def test_idle() -> None:

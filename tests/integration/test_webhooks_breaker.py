@@ -168,7 +168,7 @@ class TestHold:
 
 class TestRate:
     async def test_replicas_share_one_bucket(self, stage: Stage) -> None:
-        queues = [DeliveryQueue(stage.redis, KEYS, "one", rate=20.0) for _ in range(3)]
+        queues = [DeliveryQueue(stage.redis, KEYS, "one", rate=lambda: 20.0) for _ in range(3)]
         claimed: list[tuple[float, int]] = []
         for step in range(40):
             now = NOW + step * 0.05
@@ -184,7 +184,7 @@ class TestRate:
 
     @pytest.mark.parametrize("rate", [0.5, 3.0, 20.0])
     async def test_waiting_as_long_as_it_says_yields_one(self, stage: Stage, rate: float) -> None:
-        queue, now, got = DeliveryQueue(stage.redis, KEYS, "one", rate=rate), NOW, 0
+        queue, now, got = DeliveryQueue(stage.redis, KEYS, "one", rate=lambda: rate), NOW, 0
         for _ in range(60):
             found = await queue.claim(now=now, seconds=1000, most=5)
             got += len(found.claims)

@@ -80,9 +80,13 @@ def test_the_endpoint_shown_loads_and_says_the_defaults(tmp_path: Path) -> None:
 
     assert endpoint == Endpoint(name=endpoint.name, url=endpoint.url, secrets=(SECRET,))
     shown = tomllib.loads(endpoint_table())["webhooks"][0]
-    assert shown.keys() == Endpoint.model_fields.keys() - {"rate", "ca_file", "client_cert"}, (
-        "unset by default"
-    )
+    assert shown.keys() == Endpoint.model_fields.keys() - {
+        "rate",
+        "origin",
+        "ca_file",
+        "client_cert",
+        "proxy",
+    }, "unset by default"
 
 
 def test_the_endpoint_in_json_loads(tmp_path: Path) -> None:

@@ -22,11 +22,11 @@ def test_the_defaults_of_an_endpoint_are_the_contracts() -> None:
 
     assert one.events == ("ocr_task.success", "ocr_task.error")
     assert one.entities == one.document_types == ()
-    assert (one.timeout, one.concurrency, one.rate) == (15, 8, None)
+    assert (one.timeout, one.concurrency, one.rate, one.origin) == (15, 8, None, None)
     assert one.headers == {}
     assert one.retry_schedule == (0, 5, 300, 1800, 7200, 18000, 36000, 50400, 72000, 86400)
     assert (one.content_type, one.network) == ("application/json", "any")
-    assert (one.ca_file, one.client_cert) == (None, None)
+    assert (one.ca_file, one.client_cert, one.proxy) == (None, None, None)
 
 
 def test_an_endpoint_with_everything(tmp_path: Path) -> None:
@@ -42,6 +42,7 @@ def test_an_endpoint_with_everything(tmp_path: Path) -> None:
             timeout=20,
             concurrency=2,
             rate=0.5,
+            origin="Events.Example.com",
             headers={"Authorization": "Bearer of-news"},
             retry_schedule=[0, 1, 2.5],
             content_type="application/cloudevents+json",
@@ -56,7 +57,8 @@ def test_an_endpoint_with_everything(tmp_path: Path) -> None:
     assert one.entities == (ENTITY,)
     assert one.headers["Authorization"].get_secret_value() == "Bearer of-news"
     assert one.retry_schedule == (0, 1, 2.5)
-    assert (one.rate, one.network, one.ca_file) == (0.5, "public", pem)
+    assert (one.rate, one.origin, one.network) == (0.5, "events.example.com", "public")
+    assert one.ca_file == pem
 
 
 @pytest.mark.parametrize(
@@ -127,6 +129,17 @@ def test_which_events_an_endpoint_wants(
         ("[0].timeout", endpoint(timeout=0), "0 is not above 0; give a number of seconds above 0 up to 300"),
         ("[0].concurrency", endpoint(concurrency=0), "0 is less than 1; give a whole number"),
         ("[0].rate", endpoint(rate=0), "0 is not above 0"),
+        (
+            "[0].origin",
+            endpoint(origin="https://x.test"),
+            "'https://x.test' is not a DNS name; give one such as",
+        ),
+        ("[0].origin", endpoint(origin="a_b.test"), "'a_b.test' is not a DNS name"),
+        ("[0].origin", endpoint(origin="x..test"), "is not a DNS name"),
+        ("[0].origin", endpoint(origin="*"), "is not a DNS name"),
+        ("[0].origin", endpoint(origin="x.test\r\nX-A: 1"), "is not a DNS name"),
+        ("[0].origin", endpoint(origin="x.test\n"), "is not a DNS name"),
+        ("[0].origin", endpoint(origin=".".join(["a" * 63] * 4)), "is not a DNS name"),
         ("[0].headers", endpoint(headers={"Webhook-Id": "x"}), "would replace webhook-id"),
         ("[0].headers", endpoint(headers={"content-TYPE": "x"}), "would replace content-type"),
         ("[0].headers", endpoint(headers={"Host": "x"}), "would replace host"),
@@ -158,6 +171,26 @@ def test_which_events_an_endpoint_wants(
         ("[0].ca_file", endpoint(ca_file="/nowhere.pem"), "/nowhere.pem cannot be read (No such file"),
         ("[0].client_cert", endpoint(client_cert="/"), "/ cannot be read (Is a directory)"),
         ("[0].ca_file", endpoint(ca_file="/dev/null"), "/dev/null holds no certificate"),
+        ("[0].proxy", endpoint(proxy="proxy:3128"), "does not begin with https:// or http://"),
+        ("[0].proxy", endpoint(proxy="socks5://proxy:1080"), "does not begin with https:// or http://"),
+        ("[0].proxy", endpoint(proxy="http://:3128"), "names no host"),
+        ("[0].proxy", endpoint(proxy="http://proxy:0"), "has port 0"),
+        (
+            "[0].proxy",
+            endpoint(proxy="http://proxy/path"),
+            "carries more than a host and a port; give http://",
+        ),
+        ("[0].proxy", endpoint(proxy="http://proxy?a=b"), "carries more than a host and a port"),
+        ("[0].proxy", endpoint(proxy="http://proxy#a"), "carries more than a host and a port"),
+        ("[0].proxy", endpoint(proxy="http://a%3Ab:c@proxy"), "has a colon in its user's name"),
+        ("[0].proxy", endpoint(proxy="http://a:%0A@proxy"), "a character that HTTP does not allow"),
+        ("[0].proxy", endpoint(proxy="http://a:%E2%82%AC@proxy"), "a character that HTTP does not allow"),
+        ("[0].proxy", endpoint(proxy=5), "the value has the wrong type; give text in quotes"),
+        (
+            "[0].proxy",
+            endpoint(proxy="http://proxy:3128", network="public"),
+            'cannot hold network = "public": the proxy dials the endpoint, and which address it finds',
+        ),
     ],
 )
 def test_a_wrong_endpoint(name: str, text: str, told: str) -> None:
@@ -165,6 +198,16 @@ def test_a_wrong_endpoint(name: str, text: str, told: str) -> None:
 
     assert line.startswith(f"WATCHER_WEBHOOKS{name}: ")
     assert told in line
+
+
+def test_the_password_of_a_proxy_is_a_secret() -> None:
+    settings = load(WEBHOOKS=endpoint(proxy="https://user:p%40ss@proxy.test:3128/"))
+
+    (one,) = settings.webhooks
+    assert one.proxy is not None
+    assert one.proxy.get_secret_value() == "https://user:p%40ss@proxy.test:3128/"
+    assert "proxy" not in repr(settings).lower()
+    assert {"p@ss", "p%40ss", one.proxy.get_secret_value()} <= set(settings.secret_values())
 
 
 @pytest.mark.parametrize("missing", ["name", "url", "secrets"])

@@ -53,6 +53,10 @@ def hiding_places(text: str) -> list[dict[str, str]]:
         {"url": f"https://{text}@x.test/"},
         {"url": f"ftp://x.test?{text}"},
         {"url": [text]},
+        {"proxy": text},
+        {"proxy": f"http://u:{text}@x.test"},
+        {"proxy": f"http://{text}@x.test", "network": "public"},
+        {"proxy": f"ftp://x.test/{text}"},
     ]
     return [
         {"MONITE__TOKEN": text},

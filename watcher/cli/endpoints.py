@@ -24,7 +24,7 @@ from watcher.settings import Endpoint, Settings, load_settings
 from watcher.state.keys import Keys
 from watcher.state.store import store_errors
 from watcher.webhooks import control
-from watcher.webhooks.outcome import Reason
+from watcher.webhooks.outcome import Attempt, Reason
 from watcher.webhooks.replay import Replay
 from watcher.webhooks.replay import replay as replayed
 from watcher.webhooks.signing import public_key, signing_key
@@ -70,6 +70,8 @@ def state_of(lane: LaneStats, now: float) -> str:
     """Whether an endpoint is sent to, in a few words. ``now`` is in unix seconds."""
     if lane.paused:
         return f"paused ({lane.paused}) since {to_iso(from_seconds(lane.paused_at))[:19]}Z"
+    if lane.refused:
+        return f"not permitted: {lane.refused}"
     failing = f"{lane.failures} failures in a row" if lane.failures else ""
     if lane.held_until > now:
         return ", ".join(part for part in (f"held for {lane.held_until - now:.0f} s", failing) if part)
@@ -81,6 +83,9 @@ def test(name: Name) -> None:
     """Send a signed watcher.test event to an endpoint and show its answer. Exit code 1 unless it is a 2xx."""
     endpoint = _configured(load_settings(), name)
     attempt = event_loop(try_endpoint(endpoint, SystemClock()))
+    if not isinstance(attempt, Attempt):
+        print(f"not permitted, so nothing was sent: {attempt.why}")
+        raise typer.Exit(1)
     status = f"HTTP {attempt.status}" if attempt.status is not None else "no answer"
     print(f"{attempt.reason.value}: {status} after {attempt.seconds * 1000:.0f} ms")
     if attempt.answer:

@@ -3,12 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-import socket
-import ssl
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from typing import Final
-from urllib.parse import urlsplit
 
 from watcher.alerts.notifier import check_urls
 from watcher.clock import SystemClock
@@ -18,15 +14,11 @@ from watcher.model import Scope
 from watcher.monite.budget import Budget
 from watcher.monite.opened import open_api
 from watcher.monite.query import EntityQuery, TaskQuery
-from watcher.settings import Endpoint, Settings
+from watcher.ops.reach import CheckError, reach
+from watcher.settings import Settings
 from watcher.state.connection import connect
 from watcher.state.embedded import EmbeddedServer
 from watcher.state.store import store_errors
-from watcher.webhooks.address import is_allowed
-from watcher.webhooks.sender import tls_context
-
-PATIENCE: Final = 10.0
-"""Seconds for an endpoint to be resolved, connected to and agreed with on TLS."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,17 +30,13 @@ class Finding:
     text: str
 
 
-class CheckError(WatcherError):
-    """A check that failed; says how to mend it."""
-
-
 async def run_checks(settings: Settings, show: Callable[[Finding], None]) -> list[Finding]:
     """Run every check in turn, showing each finding as it comes."""
     checks: list[tuple[str, Callable[[], Awaitable[str]]]] = [
         ("API", lambda: _api(settings)),
         ("store", lambda: _store(settings)),
         *(
-            (f"endpoint {endpoint.name}", lambda endpoint=endpoint: _endpoint(endpoint))
+            (f"endpoint {endpoint.name}", lambda endpoint=endpoint: reach(endpoint, SystemClock()))
             for endpoint in settings.webhooks
         ),
     ]
@@ -103,39 +91,6 @@ async def _answers(url: str) -> str:
             info = await redis.info("server")
     name = "Valkey" if info.get("server_name") == "valkey" else "Redis"
     return f"{name} {info.get('valkey_version') or info.get('redis_version')} answers"
-
-
-async def _endpoint(endpoint: Endpoint) -> str:
-    """Resolve, hold against the address policy, connect, agree on TLS; nothing is sent."""
-    url = urlsplit(endpoint.url)
-    host, port = url.hostname or "", url.port or (443 if url.scheme == "https" else 80)
-    try:
-        async with asyncio.timeout(PATIENCE):
-            loop = asyncio.get_running_loop()
-            found = await loop.getaddrinfo(host, port, type=socket.SOCK_STREAM)
-            addresses = list(dict.fromkeys(str(each[4][0]) for each in found))
-            allowed = [address for address in addresses if is_allowed(address, endpoint.network)]
-            if not allowed:
-                raise CheckError(
-                    f"{host} is {', '.join(addresses)}, which the address policy refuses; "
-                    'give another url, or network = "any" if it is your own network'
-                )
-            tls = tls_context(endpoint) if url.scheme == "https" else None
-            _, writer = await asyncio.open_connection(
-                allowed[0], port, ssl=tls, server_hostname=host if tls else None
-            )
-            writer.close()
-    except TimeoutError as error:
-        raise CheckError(f"no connection to {host}:{port} within {PATIENCE:g} s") from error
-    except socket.gaierror as error:
-        raise CheckError(f"{host} does not resolve ({error.strerror}); mend its url or the DNS") from error
-    except ssl.SSLError as error:
-        raise CheckError(
-            f"TLS with {host}:{port} fails: {error.reason}; mend its certificate, or ca_file"
-        ) from error
-    except OSError as error:
-        raise CheckError(f"cannot connect to {host}:{port}: {error.strerror or error}") from error
-    return f"{host}:{port} ({allowed[0]}) takes connections{', TLS verified' if tls else ''}"
 
 
 async def _alerts(settings: Settings) -> str:

@@ -8,7 +8,16 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Annotated, Final, Literal
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, SecretStr
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    SecretStr,
+    ValidationInfo,
+    field_validator,
+)
 
 from watcher.model import ERROR, EVENT_PREFIX, SUCCESS
 from watcher.settings import urls, values
@@ -42,6 +51,13 @@ def _name(value: str) -> str:
     if not re.fullmatch(r"[a-z0-9_-]{1,64}", value):
         raise ValueError(f"{value[:80]!r} cannot be a name; give 1 to 64 of a-z, 0-9, _ and -")
     return value
+
+
+def _origin(value: str) -> str:
+    label = r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?"
+    if len(value) > 253 or not re.fullmatch(rf"{label}(\.{label})*", value.lower()):
+        raise ValueError(f"{value[:80]!r} is not a DNS name; give one such as events.example.com")
+    return value.lower()
 
 
 def _rising(waits: tuple[float, ...]) -> tuple[float, ...]:
@@ -112,6 +128,10 @@ class Endpoint(BaseModel):
     )
     concurrency: int = Field(8, ge=1, le=1000, description="attempts at once")
     rate: float | None = Field(None, gt=0, le=10_000, description="attempts per second; unset: not limited")
+    origin: Annotated[str, AfterValidator(_origin)] | None = Field(
+        None,
+        description="DNS name of this sender; if set, nothing is sent before the endpoint has permitted it",
+    )
     headers: Annotated[Mapping[str, SecretStr], AfterValidator(_headers)] = Field(
         default_factory=dict, repr=False, description="sent with every attempt; values are kept secret"
     )
@@ -137,6 +157,21 @@ class Endpoint(BaseModel):
     client_cert: Annotated[Path, AfterValidator(values.certificate_and_key)] | None = Field(
         None, description="PEM file with the certificate and the private key shown to the endpoint"
     )
+    proxy: Annotated[SecretStr, AfterValidator(urls.proxy_url)] | None = Field(
+        None,
+        repr=False,
+        description="http or https, the proxy that every request goes through; a secret, as it may hold a password",
+    )
+
+    @field_validator("proxy")
+    @classmethod
+    def _dialled_by_another(cls, proxy: SecretStr | None, info: ValidationInfo) -> SecretStr | None:
+        if proxy is not None and info.data.get("network") == "public":
+            raise ValueError(
+                'cannot hold network = "public": the proxy dials the endpoint, and which address it finds is not '
+                "known here; take one of the two out, and let the proxy refuse what is not public"
+            )
+        return proxy
 
     def matches(self, type: str, entity_id: str | None, document_type: str | None) -> bool:  # noqa: A002 - its name in CloudEvents
         """Whether this endpoint wants such an event; None where entity or document type is unknown."""

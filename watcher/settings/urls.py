@@ -9,6 +9,7 @@ from urllib.parse import SplitResult, parse_qsl, unquote, urlsplit
 from pydantic import SecretStr
 
 _REDIS_FORMS: Final = "give redis://host:6379/0, rediss://host:6379/0 or unix:///path/to/socket"
+_PROXY_FORM: Final = "give http://host:3128, or http://user:password@host:3128"
 _REDIS_OPTIONS: Final = {
     "db",
     "username",
@@ -43,16 +44,35 @@ def webhook_url(value: str) -> str:
     return value
 
 
+def proxy_url(value: SecretStr) -> SecretStr:
+    """An HTTP proxy, with its user and password where it asks for them."""
+    url = _web(value.get_secret_value())
+    if url.path not in ("", "/") or "?" in value.get_secret_value() or "#" in value.get_secret_value():
+        raise ValueError(f"carries more than a host and a port; {_PROXY_FORM}")
+    user, password = unquote(url.username or ""), unquote(url.password or "")
+    # As HTTP's basic authentication takes them: the first colon ends the user's name.
+    if ":" in user or not re.fullmatch(r"[ -~\xa0-\xff]*", user + password):
+        raise ValueError(
+            "has a colon in its user's name, or a character that HTTP does not allow; give other credentials"
+        )
+    return value
+
+
 def _http(value: str) -> SplitResult:
+    url = _web(value)
+    if "@" in url.netloc:
+        raise ValueError("carries credentials; take them out, since URLs end up in logs")
+    if "#" in value:
+        raise ValueError("carries a fragment (#...), which is never sent; take it out")
+    return url
+
+
+def _web(value: str) -> SplitResult:
     url = _split(value)
     if url.scheme not in ("http", "https"):
         raise ValueError("does not begin with https:// or http://; give the whole URL")
     if not url.hostname:
         raise ValueError("names no host; give the whole URL, such as https://example.com/path")
-    if "@" in url.netloc:
-        raise ValueError("carries credentials; take them out, since URLs end up in logs")
-    if "#" in value:
-        raise ValueError("carries a fragment (#...), which is never sent; take it out")
     return url
 
 

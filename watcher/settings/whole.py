@@ -99,7 +99,7 @@ class Settings(BaseSettings):
             *self.alerts.urls,
         ]
         for endpoint in self.webhooks:
-            found += [*endpoint.secrets, *endpoint.headers.values()]
+            found += [*endpoint.secrets, *endpoint.headers.values(), endpoint.proxy]
         texts = [secret.get_secret_value() for secret in found if secret]
         parts = [part for text in texts for part in (*passwords(text), text.rpartition(" ")[2])]
         return tuple(dict.fromkeys([*texts, *parts]))

@@ -25,6 +25,19 @@ async def pause(redis: Redis, keys: Keys, endpoint: str, now: float) -> None:
         await redis.hset(keys.lane(endpoint), mapping={"paused": Pause.BY_HAND, "paused_at": int(now * 1000)})
 
 
+async def note_refusal(redis: Redis, keys: Keys, endpoint: str, why: str) -> None:
+    """Keep for people why an endpoint does not permit that it is sent to; an empty text: it does, or is not asked.
+
+    Raises:
+        StoreUnavailable: the store does not answer.
+    """
+    with store_errors():
+        if why:
+            await redis.hset(keys.lane(endpoint), "refused", why)
+        else:
+            await redis.hdel(keys.lane(endpoint), "refused")
+
+
 async def resume(redis: Redis, keys: Keys, endpoint: str, now: float) -> int:
     """Send to an endpoint again, at once: everything that waits, in the stream's order. How much that is.
 

@@ -12,6 +12,7 @@ from watcher.webhooks.courier import Attempted, Courier, Ready
 from watcher.webhooks.outage import Outage
 from watcher.webhooks.outcome import Reason
 from watcher.webhooks.pace import Ahead
+from watcher.webhooks.permission import Permission
 from watcher.webhooks.queue import Claims, DeliveryQueue, GiveBack, Settlement
 from watcher.webhooks.settler import Settler
 
@@ -23,10 +24,11 @@ _SHORTEST_SECONDS: Final = 0.001
 
 
 class Lane:
-    """Delivers to one endpoint, ``concurrency`` at once, and no more than there are ``slots``.
+    """Delivers to one endpoint, ``concurrency`` at once, no more than there are ``slots``, as soon as it is permitted.
 
-    The slots are shared with the endpoint's lanes of other shards, and are this replica's part of them all.
-    ``limited``: the queue gives only so many a second, so nothing is claimed before it can be sent at once.
+    The slots are shared with the endpoint's lanes of other shards, and are this replica's part of them all. Where
+    the permission has a rate, the queue gives only so many a second, so nothing is claimed before it can be sent
+    at once.
     """
 
     def __init__(
@@ -35,9 +37,9 @@ class Lane:
         queue: DeliveryQueue,
         courier: Courier,
         *,
+        permission: Permission,
         concurrency: int,
         slots: Slots,
-        limited: bool,
         clock: Clock,
         outage: Outage,
         jitter: Callable[[], float],
@@ -50,7 +52,7 @@ class Lane:
         self._clock = clock
         self._outage = outage
         self._settler = Settler(name, queue, outage, courier.conclude, clock, jitter, self._halt)
-        self._limited = limited
+        self._permission = permission
         self._ahead = Ahead(clock.monotonic())
         self._ready: asyncio.Queue[Ready | None] = asyncio.Queue()
         self._low = 0
@@ -78,10 +80,21 @@ class Lane:
         try:
             async with asyncio.TaskGroup() as group:
                 group.create_task(self._settler.run(), name=f"settle {self._name}")
-                group.create_task(self._work(), name=f"work {self._name}")
+                asking = group.create_task(
+                    self._permission.run(self._reconsider), name=f"permission {self._name}"
+                )
+                await self._work()
+                asking.cancel()
         finally:
             self._give_back_ready()
             await self._settler.drain()
+
+    def _reconsider(self) -> None:
+        """The endpoint has said whether it may be sent to."""
+        if self._permission.granted:
+            self._room.set()
+        elif not self._stopping:
+            self._give_back_ready()
 
     async def _work(self) -> None:
         async with asyncio.TaskGroup() as group:
@@ -117,7 +130,9 @@ class Lane:
 
     def _wanted(self) -> int:
         """How many to claim now. Few at a time only while few are wanted at all."""
-        if self._limited:
+        if not self._permission.granted:
+            return 0
+        if self._permission.rate() is not None:
             return self._free() - self._ready.qsize()
         target = max(self._free(), self._ahead.size(self._clock.monotonic()))
         self._low = target // 2
@@ -135,7 +150,7 @@ class Lane:
         found = await self._outage.through(f"claim {self._name}", step)
         for claim in found.claims:
             self._ready.put_nowait(self._courier.prepare(claim))
-        if self._halted or self._stopping:
+        if self._halted or self._stopping or not self._permission.granted:
             self._give_back_ready()  # claimed before it was known
         return found
 

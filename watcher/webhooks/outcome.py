@@ -29,6 +29,7 @@ class Reason(StrEnum):
     DNS = "dns"
     ADDRESS_REFUSED = "address_refused"
     CONNECT = "connect"
+    PROXY = "proxy"
     TLS = "tls"
     TIMEOUT = "timeout"
     RESET = "reset"
@@ -45,9 +46,9 @@ NEVER_SENT: Final = frozenset({Reason.EVENT_GONE, Reason.EVENT_MALFORMED})
 class Attempt(msgspec.Struct, frozen=True):
     """One request to an endpoint.
 
-    ``status`` is None where no answer came. ``retry_after`` is the header as it came. ``answer`` is the
-    beginning of the answer's body; it may hold personal data and goes into a dead letter only. ``seconds``
-    is how long the attempt took.
+    ``status`` is None where no answer came; where the reason is ``proxy``, it is the proxy's. ``retry_after`` is the
+    header as it came. ``answer`` is the beginning of the answer's body; it may hold personal data and goes into a
+    dead letter only. ``seconds`` is how long the attempt took.
     """
 
     reason: Reason
@@ -162,6 +163,7 @@ def decide(attempt: Attempt, *, made: int, schedule: Sequence[float], now: float
             | Reason.DNS
             | Reason.ADDRESS_REFUSED
             | Reason.CONNECT
+            | Reason.PROXY
             | Reason.TLS
             | Reason.TIMEOUT
             | Reason.RESET
@@ -197,6 +199,7 @@ def effect_of(attempt: Attempt, *, now: float) -> Effect:
             | Reason.DNS
             | Reason.ADDRESS_REFUSED
             | Reason.CONNECT
+            | Reason.PROXY
             | Reason.TLS
             | Reason.TIMEOUT
             | Reason.RESET

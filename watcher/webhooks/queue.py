@@ -7,7 +7,7 @@ for every delivery is a ``msgspec.Struct``: as frozen as a dataclass, and made i
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, assert_never
 
@@ -144,8 +144,12 @@ class Breaker(msgspec.Struct, frozen=True):
 DEFAULT_BREAKER: Final = Breaker()
 
 
+def unlimited() -> None:
+    """No rate."""
+
+
 class DeliveryQueue:
-    """One endpoint's deliveries of one shard, of which ``rate`` are claimed a second (None: all at once)."""
+    """One endpoint's deliveries of one shard, of which ``rate()`` are claimed a second (None: all at once)."""
 
     def __init__(
         self,
@@ -153,13 +157,13 @@ class DeliveryQueue:
         keys: Keys,
         endpoint: str,
         breaker: Breaker = DEFAULT_BREAKER,
-        rate: float | None = None,
+        rate: Callable[[], float | None] = unlimited,
     ) -> None:
         due, claimed, attempts = keys.due(endpoint), keys.claimed(endpoint), keys.attempts(endpoint)
         waiting, dead = keys.waiting(endpoint), keys.dead(endpoint)
         lane, kept = keys.lane(endpoint), keys.kept(endpoint)
         self._breaker = breaker
-        self._rate = rate or 0.0
+        self._rate = rate
         self._claim = redis.register_script(script(_PACKAGE, "claim"))
         self._claim_keys = [due, claimed, attempts, keys.events, lane, kept]
         self._settle = redis.register_script(script(_PACKAGE, "settle"))
@@ -172,8 +176,9 @@ class DeliveryQueue:
             redis.RedisError: the store is in trouble. What was claimed all the same comes back by itself.
         """
         ends = int((now + seconds) * 1000)
-        burst = max(1.0, self._rate * _BURST_SECONDS)
-        arguments = [int(now * 1000), ends, most, self._breaker.threshold, self._rate, burst]
+        rate = self._rate() or 0.0
+        burst = max(1.0, rate * _BURST_SECONDS)
+        arguments = [int(now * 1000), ends, most, self._breaker.threshold, rate, burst]
         next_due, *rows = await self._claim(keys=self._claim_keys, args=arguments)
         return Claims(
             [

@@ -10,23 +10,26 @@ import math
 import socket
 import ssl
 from collections.abc import Iterable, Mapping
-from functools import cache, partial
+from functools import partial
+from http import HTTPStatus
 from http.cookies import SimpleCookie
 from typing import Final, Protocol
 
 import aiohttp
 import structlog
 from aiohappyeyeballs import AddrInfoType
+from aiohttp import hdrs
 from multidict import CIMultiDict
 from yarl import URL
 
 from watcher import __version__
 from watcher.clock import Clock
-from watcher.errors import ConfigurationError
 from watcher.settings import Endpoint
 from watcher.webhooks.address import Network, is_allowed
+from watcher.webhooks.handshake import ORIGIN_HEADER, Reply
 from watcher.webhooks.outcome import Attempt, Reason, reason_of
 from watcher.webhooks.resolver import LaneResolver
+from watcher.webhooks.tls import tls_context
 
 _ANSWER_BOUND: Final = 64 * 1024
 """Bytes of an answer that are read, so that the connection can be used again; a longer answer costs it."""
@@ -48,19 +51,32 @@ class Sender(Protocol):
         """POST a body once, with these headers besides the endpoint's own."""
         ...
 
+    async def ask(self, headers: Mapping[str, str]) -> Reply:
+        """Ask the endpoint by OPTIONS whether it may be sent to, with these headers besides its own."""
+        ...
+
     async def close(self) -> None:
         """Close every connection; the next attempt opens new ones."""
         ...
 
 
+_USER_AGENT: Final = f"ocr-watcher/{__version__}"
+
+
 class _Request(aiohttp.ClientRequest):
-    """A request whose headers are complete as they are."""
+    """A request whose headers are complete as they are, and are the endpoint's alone."""
 
     def update_auto_headers(self, skip_auto_headers: Iterable[str] | None) -> None:
         """Add none."""
 
     def update_cookies(self, cookies: object) -> None:
         """Add none."""
+
+    def update_proxy(
+        self, proxy: URL | None, proxy_auth: aiohttp.BasicAuth | None, proxy_headers: object
+    ) -> None:
+        """Keep from the proxy what is the endpoint's: the library would show it the session's headers, tokens too."""
+        super().update_proxy(proxy, proxy_auth, None if proxy is None else {"user-agent": _USER_AGENT})
 
 
 class _NoCookies(aiohttp.DummyCookieJar):
@@ -87,7 +103,10 @@ class HttpSender:
     def __init__(self, endpoint: Endpoint, clock: Clock) -> None:
         self._endpoint = endpoint
         self._url = URL(endpoint.url)
-        self._tls = tls_context(endpoint) if self._url.scheme == "https" else True
+        self._proxy = URL(endpoint.proxy.get_secret_value()) if endpoint.proxy else None
+        schemes = {self._url.scheme, self._proxy.scheme if self._proxy else ""}
+        self._tls = tls_context(endpoint) if "https" in schemes else True
+        self._about_body = {"content-type": endpoint.content_type}
         self._clock = clock
         self._session: aiohttp.ClientSession | None = None
         self._resolver: LaneResolver | None = None
@@ -109,23 +128,43 @@ class HttpSender:
             cookie_jar=_NoCookies(),
             # From the name's resolution to the answer's end, and not rounded up to whole seconds.
             timeout=aiohttp.ClientTimeout(total=endpoint.timeout, ceil_threshold=math.inf),
-            trust_env=False,  # a proxy would make the check of the dialled address meaningless
+            proxy=self._proxy,
+            trust_env=False,  # a proxy that nobody asked for would make the check of the dialled address meaningless
         )
         return self._session
 
     async def send(self, body: bytes, headers: Mapping[str, str]) -> Attempt:
         """POST a body once, within the endpoint's timeout from the name's resolution to the answer's end."""
+        attempt, _ = await self._exchange(hdrs.METH_POST, body, {**self._about_body, **headers})
+        return attempt
+
+    async def ask(self, headers: Mapping[str, str]) -> Reply:
+        """Ask by OPTIONS, with the time limit, the addresses and the certificates of a delivery."""
+        attempt, answered = await self._exchange(hdrs.METH_OPTIONS, None, headers)
+        if answered is None:
+            return Reply(attempt)
+        return Reply(attempt, answered.get("webhook-allowed-origin"), answered.get("webhook-allowed-rate"))
+
+    async def _exchange(
+        self, method: str, body: bytes | None, headers: Mapping[str, str]
+    ) -> tuple[Attempt, Mapping[str, str] | None]:
+        """One request, and the headers of its answer if one came."""
         session = self._session or self._open()
         started = self._clock.monotonic()
-        status = retry_after = None
+        status = retry_after = answered = None
         answer = b""
         try:
-            async with session.post(self._url, data=body, headers=headers, allow_redirects=False) as response:
-                status = response.status
+            async with session.request(
+                method, self._url, data=body, headers=headers, allow_redirects=False
+            ) as response:
+                status, answered = response.status, response.headers
                 answer = await _beginning(response)
-                reason = reason_of(status)
+                reason = self._reason_of(status)
                 if reason is not Reason.SUCCESS:
                     retry_after = response.headers.get("retry-after")
+        except aiohttp.ClientHttpProxyError as error:
+            reason, status = Reason.PROXY, error.status
+            retry_after = error.headers.get("retry-after") if error.headers else None
         except Exception as error:
             # All of them: a lane must outlive whatever happens here.
             reason = _reason(error)
@@ -134,7 +173,13 @@ class HttpSender:
                 _log.error(
                     "delivery.internal_error", endpoint=self._endpoint.name, error=type(error).__name__
                 )
-        return Attempt(reason, self._clock.monotonic() - started, status, retry_after, answer)
+        return Attempt(reason, self._clock.monotonic() - started, status, retry_after, answer), answered
+
+    def _reason_of(self, status: int) -> Reason:
+        # Never an endpoint's answer, though without TLS it comes in the place of one.
+        if self._proxy is not None and status == HTTPStatus.PROXY_AUTHENTICATION_REQUIRED:
+            return Reason.PROXY
+        return reason_of(status)
 
     async def close(self) -> None:
         """Close every connection."""
@@ -152,10 +197,11 @@ def _headers(endpoint: Endpoint) -> CIMultiDict[str]:
         {
             "accept": "*/*",
             "accept-encoding": "identity",
-            "content-type": endpoint.content_type,
-            "user-agent": f"ocr-watcher/{__version__}",
+            "user-agent": _USER_AGENT,
         }
     )
+    if endpoint.origin is not None:
+        headers[ORIGIN_HEADER] = endpoint.origin
     headers.update({name: value.get_secret_value() for name, value in endpoint.headers.items()})
     return headers
 
@@ -172,41 +218,6 @@ async def _beginning(response: aiohttp.ClientResponse) -> bytes:
             response.close()
             break
     return kept
-
-
-@cache
-def _system_authorities() -> ssl.SSLContext:
-    """One for all: loading the system's authorities takes some 50 ms."""
-    return ssl.create_default_context()
-
-
-def tls_context(endpoint: Endpoint) -> ssl.SSLContext:
-    """What the endpoint's certificate is verified against, and what is shown to it.
-
-    Raises:
-        ConfigurationError: a certificate file cannot be used.
-    """
-    place = f"webhooks[{endpoint.name}]"
-    if endpoint.ca_file is None and endpoint.client_cert is None:
-        return _system_authorities()
-    try:
-        context = ssl.create_default_context(cafile=endpoint.ca_file)
-    except OSError as error:
-        fault = (
-            f"{place}.ca_file: {endpoint.ca_file} holds no usable certificate; give the authority's PEM file"
-        )
-        raise ConfigurationError([fault]) from error
-    if endpoint.client_cert is not None:
-        try:
-            # An encrypted key would make OpenSSL ask for its password on the terminal: answer with none.
-            context.load_cert_chain(endpoint.client_cert, password="")
-        except OSError as error:
-            fault = (
-                f"{place}.client_cert: {endpoint.client_cert} is no certificate with its private key; "
-                "give one PEM file with both, the key without a password"
-            )
-            raise ConfigurationError([fault]) from error
-    return context
 
 
 def _open_socket(network: Network, address: AddrInfoType) -> socket.socket:

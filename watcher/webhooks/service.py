@@ -15,11 +15,13 @@ from watcher.metrics import Metrics
 from watcher.settings import Endpoint
 from watcher.state.keys import Keys
 from watcher.webhooks.address import leads_outside
+from watcher.webhooks.control import note_refusal
 from watcher.webhooks.courier import Courier
 from watcher.webhooks.dispatcher import TAKE_OVER_AFTER, Dispatcher
 from watcher.webhooks.group import EventGroup
 from watcher.webhooks.lane import Lane
 from watcher.webhooks.outage import Outage
+from watcher.webhooks.permission import Permission
 from watcher.webhooks.queue import DeliveryQueue
 from watcher.webhooks.sender import HttpSender, Sender
 from watcher.webhooks.stats import known_endpoints
@@ -158,13 +160,20 @@ class Webhooks:
                 await sender.close()
 
     def _lane(self, endpoint: Endpoint, sender: Sender) -> Lane:
+        async def note(why: str) -> None:
+            await self._outage.through(
+                f"permission {endpoint.name}",
+                lambda: note_refusal(self._redis, self._keys, endpoint.name, why),
+            )
+
+        permission = Permission(endpoint, sender, clock=self._clock, jitter=self._jitter, note=note)
         return Lane(
             endpoint.name,
-            DeliveryQueue(self._redis, self._keys, endpoint.name, rate=endpoint.rate),
+            DeliveryQueue(self._redis, self._keys, endpoint.name, rate=permission.rate),
             Courier(endpoint, sender, clock=self._clock, jitter=self._jitter, metrics=self._metrics),
+            permission=permission,
             concurrency=endpoint.concurrency,
             slots=self._slots(endpoint),
-            limited=endpoint.rate is not None,
             clock=self._clock,
             outage=self._outage,
             jitter=self._jitter,

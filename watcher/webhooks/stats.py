@@ -20,7 +20,7 @@ class LaneStats:
 
     ``paused`` is why nothing is sent, empty if something is; ``paused_at`` since when, and ``held_until`` until
     when nothing is sent because the endpoint fails or asked to wait (unix seconds, 0: not at all). ``failures``
-    counts those in a row.
+    counts those in a row. ``refused`` is why the endpoint does not permit that it is sent to, empty if it does.
     """
 
     depth: int = 0
@@ -30,6 +30,7 @@ class LaneStats:
     paused_at: float = 0.0
     held_until: float = 0.0
     failures: int = 0
+    refused: str = ""
 
     def __add__(self, other: LaneStats) -> LaneStats:
         return LaneStats(
@@ -40,6 +41,7 @@ class LaneStats:
             max(self.paused_at, other.paused_at),
             max(self.held_until, other.held_until),
             max(self.failures, other.failures),
+            self.refused or other.refused,
         )
 
 
@@ -51,7 +53,7 @@ async def lane_stats(redis: Redis, keys: Keys, endpoint: str) -> LaneStats:
     """
     read = redis.register_script(script("watcher.webhooks", "stats"))
     places = [keys.waiting(endpoint), keys.dead(endpoint), keys.lane(endpoint)]
-    depth, oldest, dead, paused, paused_at, held, failures = await read(keys=places)
+    depth, oldest, dead, paused, paused_at, held, failures, refused = await read(keys=places)
     return LaneStats(
         depth,
         max(0.0, _seconds(oldest)),
@@ -60,6 +62,7 @@ async def lane_stats(redis: Redis, keys: Keys, endpoint: str) -> LaneStats:
         _seconds(paused_at),
         _seconds(held),
         failures,
+        refused.decode(),
     )
 
 

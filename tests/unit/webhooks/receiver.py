@@ -82,10 +82,11 @@ async def close(_reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> 
 
 @dataclass
 class Receiver:
-    """Answers its requests in turn as scripted, then with the last for ever."""
+    """Answers its requests in turn as scripted, then with the last for ever; ``answers`` has each request's."""
 
     port: int = 0
     requests: list[Request] = field(default_factory=list)
+    answers: list[Answer] = field(default_factory=list)
     connections: int = 0
     open: int = 0
     scheme: str = "http"
@@ -123,11 +124,12 @@ class Receiver:
         self.open += 1
         number = self.connections
         try:
-            while (request := await _read(reader, number)) is not None:
+            while (request := await read_request(reader, number)) is not None:
                 async with self._changed:
                     self.requests.append(request)
                     self._changed.notify_all()
-                await next(self._script)(reader, writer)
+                self.answers.append(next(self._script))
+                await self.answers[-1](reader, writer)
         except (ConnectionError, asyncio.IncompleteReadError, ssl.SSLError, asyncio.CancelledError):
             pass  # the streams would report the last of them as an error of the server
         finally:
@@ -138,7 +140,7 @@ class Receiver:
                 self._changed.notify_all()
 
 
-async def _read(reader: asyncio.StreamReader, connection: int) -> Request | None:
+async def read_request(reader: asyncio.StreamReader, connection: int) -> Request | None:
     try:
         head = (await reader.readuntil(b"\r\n\r\n")).decode("latin-1")
     except asyncio.IncompleteReadError:

@@ -21,6 +21,7 @@ from watcher.events.envelope import to_body
 from watcher.metrics import Metrics
 from watcher.settings import Endpoint
 from watcher.webhooks.courier import CLAIM_MARGIN, Courier
+from watcher.webhooks.handshake import Reply
 from watcher.webhooks.outcome import Attempt, Delivered, Reason
 from watcher.webhooks.queue import REMEMBERED, Claim, Died, GiveBack, Past, Record, Retried, Settlement
 
@@ -40,6 +41,9 @@ class ScriptedSender:
         self.sent.append((body, dict(headers)))
         self._clock.move(0.5)
         return self._answers.pop(0)
+
+    async def ask(self, headers: Mapping[str, str]) -> Reply:
+        raise AssertionError("a courier asks for nothing")
 
     async def close(self) -> None:
         pass

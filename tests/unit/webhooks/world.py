@@ -105,6 +105,20 @@ class World:
             await self.clock.advance(0.5)
         await task
 
+    async def leap(self, name: str, step: float, over: Awaitable[object]) -> None:
+        """Jump by so many seconds, whenever an endpoint has nothing under way, until it is over."""
+
+        async def at_rest() -> bool:
+            return not await self.claimed(name)
+
+        task = asyncio.ensure_future(over)
+        while not task.done():
+            await asyncio.wait({task}, timeout=0.01)
+            await until(at_rest)
+            self.clock.move(step)
+            await self.clock.advance(0)
+        await task
+
 
 async def until(condition: Callable[[], Awaitable[bool]]) -> None:
     """Wait for something that only asking can tell."""

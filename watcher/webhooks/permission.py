@@ -1,0 +1,109 @@
+"""Asks an endpoint whether it may be sent to, where its settings name the origin that asks."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from functools import partial
+from typing import assert_never
+
+import structlog
+
+from watcher.clock import Clock
+from watcher.settings import Endpoint
+from watcher.webhooks.handshake import (
+    Granted,
+    Refused,
+    Unanswered,
+    Verdict,
+    ask_again_after,
+    judge,
+    question,
+    slowest,
+)
+from watcher.webhooks.sender import HttpSender, Sender
+
+_log = structlog.get_logger()
+
+
+class Permission:
+    """Whether an endpoint may be sent to, and how fast: by its settings and, if they name an origin, its own word.
+
+    ``note`` is given why nothing may be sent, or an empty text, whenever that was learned. ``jitter`` gives a
+    fraction from 0 to 1, anew each time.
+    """
+
+    def __init__(
+        self,
+        endpoint: Endpoint,
+        sender: Sender,
+        *,
+        clock: Clock,
+        jitter: Callable[[], float],
+        note: Callable[[str], Awaitable[None]],
+    ) -> None:
+        self._endpoint = endpoint
+        self._sender = sender
+        self._clock = clock
+        self._jitter = jitter
+        self._note = note
+        self._allowed: float | None = None
+        self._said: Verdict | None = None
+        self.granted = endpoint.origin is None
+
+    def rate(self) -> float | None:
+        """Deliveries a second at most; None: as many as there are."""
+        return slowest(self._endpoint.rate, self._allowed)
+
+    async def run(self, changed: Callable[[], None]) -> None:
+        """Ask until permitted, then once a day; ``changed`` is called after each answer. Without an origin, it ends."""
+        origin = self._endpoint.origin
+        if origin is None:
+            await self._note("")
+            return
+        failures = 0
+        while True:
+            reply = await self._sender.ask(question(origin, self._endpoint.rate))
+            verdict = judge(reply, origin)
+            failures = 0 if isinstance(verdict, Granted) else failures + 1
+            wait = ask_again_after(
+                verdict,
+                failures=failures,
+                jitter=self._jitter(),
+                retry_after=reply.attempt.retry_after,
+                now=self._clock.time(),
+            )
+            self._take(verdict, wait)
+            changed()
+            await self._note("" if isinstance(verdict, Granted) or self.granted else verdict.why)
+            await self._clock.sleep(wait)
+
+    def _take(self, verdict: Verdict, wait: float) -> None:
+        """Keep what it says, and say it if it is news."""
+        news, self._said = verdict != self._said, verdict
+        # What is said already stays for those who look closer.
+        log = partial(_log.warning if news else _log.debug, endpoint=self._endpoint.name)
+        match verdict:
+            case Granted(rate):
+                self.granted, self._allowed = True, rate
+                if news:
+                    _log.info("endpoint.permitted", endpoint=self._endpoint.name, rate=self.rate())
+            case Refused(why):
+                self.granted = False
+                log("endpoint.not_permitted", why=why, retry_in=round(wait, 1))
+            case Unanswered(why):
+                log("endpoint.permission_unanswered", why=why, sends=self.granted, retry_in=round(wait, 1))
+            case _:
+                assert_never(verdict)
+
+
+async def ask_once(endpoint: Endpoint, origin: str, clock: Clock) -> Verdict:
+    """Ask an endpoint now, past its lane.
+
+    Raises:
+        ConfigurationError: the endpoint's certificate file cannot be used.
+    """
+    sender = HttpSender(endpoint, clock)
+    try:
+        return judge(await sender.ask(question(origin, endpoint.rate)), origin)
+    finally:
+        await sender.close()
