@@ -452,14 +452,11 @@ async def test_settle_refuses_wrong_arguments_before_it_writes(
     [
         [],
         [5],
-        [5, 6, 1, 10],
-        [5, 5, 1, 10, 0, 1],
-        [5, 6, 0, 10, 0, 1],
-        [5, 6, 1, 0, 0, 1],
-        ["now", 6, 1, 10, 0, 1],
-        [5, 6, 1, 10, "fast", 1],
-        [5, 6, 1, 10, -1, 1],
-        [5, 6, 1, 10, 0, 0],
+        [5, 6, 1],
+        [5, 5, 1, 10],
+        [5, 6, 0, 10],
+        [5, 6, 1, 0],
+        ["now", 6, 1, 10],
     ],
 )
 async def test_claim_refuses_wrong_arguments(

@@ -26,6 +26,7 @@
 | ``{namespace}:replicas`` | sorted set | replica that lives → when it joined (ms) |
 | ``{namespace}:replicas:terms`` | sorted set | replica → until when it counts as living (ms) |
 | ``{namespace}:replicas:doing`` | hash | replica → what it does |
+| ``{namespace}:rate:<endpoint>`` | hash | the token bucket of an endpoint that has a rate |
 | ``{namespace}:budget`` | sorted set | requests that started within the last window → when (µs) |
 | ``{namespace}:budget:line`` | sorted set | request that waits to start → when it first asked to (µs) |
 | ``{namespace}:budget:due`` | sorted set | request that waits to start → by when it must have asked again (µs) |
@@ -164,6 +165,10 @@ class Keys:
     def due(self, endpoint: str) -> str:
         """Key of an endpoint's due times."""
         return f"{self.tag}:due:{endpoint}"
+
+    def rate(self, endpoint: str) -> str:
+        """Key of the token bucket of an endpoint, one for all shards."""
+        return f"{{{self.namespace}}}:rate:{endpoint}"
 
     def claimed(self, endpoint: str) -> str:
         """Key of an endpoint's claims."""

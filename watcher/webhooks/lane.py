@@ -61,6 +61,7 @@ class Lane:
         self._room = asyncio.Event()
         self._stopping = False
         self._halted = False
+        self._halts = 0
 
     def wake(self) -> None:
         """Look at once whether something is due."""
@@ -177,10 +178,12 @@ class Lane:
                 return
             self._idle -= 1
             self._ahead.sent()
+            halts = self._halts
             result: Attempted | GiveBack = GiveBack()  # what a cancellation leaves
             try:
                 async with self._slots:
-                    result = await self._courier.attempt(ready)
+                    if halts == self._halts:
+                        result = await self._courier.attempt(ready)
             finally:
                 self._idle += 1
                 self._settle(ready, result)
@@ -197,6 +200,7 @@ class Lane:
         """Begin nothing more that was claimed before the store knows that there is to be none."""
         if not self._stopping:  # else the supply does it, and what is ready then are the workers' ends
             self._halted = True
+            self._halts += 1
             self._give_back_ready()
 
     def _give_back_ready(self) -> None:

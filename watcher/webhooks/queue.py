@@ -17,12 +17,10 @@ from redis.asyncio import Redis
 from watcher.model import Pause, from_seconds, to_iso
 from watcher.state.keys import Keys
 from watcher.state.lua import script
+from watcher.webhooks.bucket import Bucket
 from watcher.webhooks.outcome import NO_EFFECT, Delivered, Effect, Reason
 
 _PACKAGE: Final = "watcher.webhooks"
-
-_BURST_SECONDS: Final = 0.1
-"""So much of a second's allowance may be spent at once; else a high rate would need a wake-up for each."""
 
 
 class Past(msgspec.Struct, frozen=True):
@@ -149,7 +147,10 @@ def unlimited() -> None:
 
 
 class DeliveryQueue:
-    """One endpoint's deliveries of one shard, of which ``rate()`` are claimed a second (None: all at once)."""
+    """One endpoint's deliveries of one shard.
+
+    Of all shards together ``rate()`` are claimed a second (None: as many as there are).
+    """
 
     def __init__(
         self,
@@ -164,6 +165,7 @@ class DeliveryQueue:
         lane, kept = keys.lane(endpoint), keys.kept(endpoint)
         self._breaker = breaker
         self._rate = rate
+        self._bucket = Bucket(redis, keys, endpoint)
         self._claim = redis.register_script(script(_PACKAGE, "claim"))
         self._claim_keys = [due, claimed, attempts, keys.events, lane, kept]
         self._settle = redis.register_script(script(_PACKAGE, "settle"))
@@ -175,10 +177,20 @@ class DeliveryQueue:
         Raises:
             redis.RedisError: the store is in trouble. What was claimed all the same comes back by itself.
         """
+        rate = self._rate()
+        if rate is None:
+            return await self._claim_due(now, seconds, most)
+        taken = await self._bucket.take(most, rate=rate, now=now)
+        if not taken.tokens:
+            return Claims([], taken.next_at)
+        found = await self._claim_due(now, seconds, taken.tokens)
+        if unused := taken.tokens - len(found.claims):
+            await self._bucket.put_back(unused, rate=rate, now=now)
+        return found
+
+    async def _claim_due(self, now: float, seconds: float, most: int) -> Claims:
         ends = int((now + seconds) * 1000)
-        rate = self._rate() or 0.0
-        burst = max(1.0, rate * _BURST_SECONDS)
-        arguments = [int(now * 1000), ends, most, self._breaker.threshold, rate, burst]
+        arguments = [int(now * 1000), ends, most, self._breaker.threshold]
         next_due, *rows = await self._claim(keys=self._claim_keys, args=arguments)
         return Claims(
             [

@@ -45,7 +45,17 @@ def all_keys(keys: Keys, scope: Scope) -> list[str]:
 
 def shared_keys(keys: Keys) -> list[str]:
     """What all shards use."""
-    return [keys.hints, keys.budget, keys.budget_line, keys.budget_due, keys.budget_pause]
+    return [
+        keys.hints,
+        keys.budget,
+        keys.budget_line,
+        keys.budget_due,
+        keys.budget_pause,
+        keys.replicas,
+        keys.replica_terms,
+        keys.replica_doing,
+        keys.rate("crm"),
+    ]
 
 
 def test_the_stream_has_the_name_that_subscribers_rely_on() -> None:

@@ -6,24 +6,17 @@
 -- failures in a row it gives one delivery at a time, the probe, which holds the lane until its claim ends or is
 -- settled.
 --
--- With a rate, deliveries are claimed as a token bucket allows that all replicas share.
---
 -- It and `settle` run even when the server is out of memory: they are what frees it.
 --
 -- KEYS 1 due  2 claimed  3 attempts  4 events  5 lane  6 kept
 -- ARGV 1 now (ms)  2 end of the claim (ms, later than now)  3 most to claim  4 threshold
---      5 deliveries a second (0: as many as there are)  6 how many of them at once
 -- Returns {when to look again (ms) or '', {id, due time before, attempts so far or '', {field, value, …}} …};
 --         an entry that is neither on the stream nor kept has no fields
 
 local due, claimed, attempts, events, lane, kept = unpack(KEYS)
 local now, ends, most, threshold = tonumber(ARGV[1]), tonumber(ARGV[2]), tonumber(ARGV[3]), tonumber(ARGV[4])
-local rate, capacity = tonumber(ARGV[5]), tonumber(ARGV[6])
 if not now or not ends or not most or not threshold or ends <= now or most < 1 or threshold < 1 then
   return redis.error_reply('ERR claim: now, a later end, a number and a threshold are needed')
-end
-if not rate or not capacity or rate < 0 or capacity < 1 then
-  return redis.error_reply('ERR claim: a rate and a burst are needed')
 end
 
 for _, id in ipairs(redis.call('ZRANGE', claimed, '-inf', now, 'BYSCORE', 'LIMIT', 0, 1000)) do
@@ -39,16 +32,6 @@ if held > now then return { string.format('%.0f', held) } end
 local probing = tonumber(state[4] or 0) >= threshold
 if probing then most = 1 end
 
-local tokens
-if rate > 0 then
-  local bucket = redis.call('HMGET', lane, 'tokens', 'tokens_at')
-  local passed = math.max(0, now - tonumber(bucket[2] or now))
-  tokens = math.min(capacity, tonumber(bucket[1] or capacity) + passed * rate / 1000)
-  -- A hair's breadth below a whole token is rounding, and waiting for it would be waiting for nothing.
-  if tokens < 1 - 1e-6 then return { string.format('%.0f', math.ceil(now + (1 - tokens) * 1000 / rate)) } end
-  most = math.min(most, math.floor(tokens + 1e-6))
-end
-
 local function fields(id)
   local entry = redis.call('XRANGE', events, id, id)[1]
   if entry then return entry[2] end
@@ -63,9 +46,6 @@ for i = 1, #found, 2 do
   redis.call('ZREM', due, id)
   redis.call('ZADD', claimed, ends, id)
   reply[#reply + 1] = { id, found[i + 1], redis.call('HGET', attempts, id) or '', fields(id) }
-end
-if tokens and #found > 0 then
-  redis.call('HSET', lane, 'tokens', string.format('%.9f', tokens - #found / 2), 'tokens_at', ARGV[1])
 end
 if probing and #found > 0 then
   redis.call('HSET', lane, 'open', ARGV[2])
