@@ -25,8 +25,9 @@ format: $(STAMP)
 bench: $(STAMP)
 	$(BIN)/python -m tests.benchmarks $(ARGS)
 
-# Ten thousand random worlds on a simulated clock; takes an hour or two.
+# Ten thousand random worlds on a simulated clock, and the tests marked so; takes an hour or two.
 soak: $(STAMP)
+	$(BIN)/pytest -n auto --timeout 0 -m soak $(ARGS)
 	$(BIN)/pytest -n auto --hypothesis-profile soak --timeout 0 tests/integration/test_polling_world.py $(ARGS)
 
 clean:

@@ -9,7 +9,7 @@ from typing import Final
 
 import structlog
 
-from watcher import __version__, logs
+from watcher import __version__, logs, steps
 from watcher.alerts.notifier import check_urls
 from watcher.app import App
 from watcher.cli.common import event_loop
@@ -27,6 +27,7 @@ def run() -> None:
 
     SIGTERM stops it cleanly; SIGHUP reads the endpoints' settings again.
     """
+    steps.arm(os.environ.get(steps.DIE_AT, ""))
     settings = load_settings(need_api=True)
     if faults := check_urls([url.get_secret_value() for url in settings.alerts.urls]):
         raise ConfigurationError(faults)

@@ -32,15 +32,15 @@ class Daemon:
         """Whether the process lives."""
         return self._process is not None and self._process.returncode is None
 
-    async def start(self) -> None:
-        """Start the process; it is not waited for."""
+    async def start(self, **more: str) -> None:
+        """Start the process, with more in its environment; it is not waited for."""
         with self.log.open("ab") as log:
             self._process = await asyncio.create_subprocess_exec(
                 sys.executable,
                 "-m",
                 "watcher",
                 "run",
-                env=self._environment,
+                env={**self._environment, **more},
                 cwd=self._directory,
                 stdin=asyncio.subprocess.DEVNULL,
                 stdout=log,

@@ -11,6 +11,7 @@ from watcher.model import Micros, Scope
 from watcher.monite.errors import InvalidPage, MoniteError, RateLimited
 from watcher.monite.query import TaskQuery
 from watcher.monite.wire import TaskPage
+from watcher.steps import Step, reached
 
 ATTEMPTS: Final = 3
 """Tries at one page within a cycle; after that the window waits for the next cycle, as a gap."""
@@ -98,6 +99,7 @@ class Reader:
                 if not isinstance(error, RateLimited):
                     await self._clock.sleep(BACKOFF * 2 ** (attempt - 1) * self._jitter())
             else:
+                reached(Step.PAGE_READ)
                 self._metrics.poll_requests.labels(plan=plan, outcome="ok").inc()
                 return page
             attempt += 1

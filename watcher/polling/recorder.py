@@ -15,6 +15,7 @@ from watcher.state.lease import LeaseLostError
 from watcher.state.records import Known
 from watcher.state.scope import ScopeState
 from watcher.state.store import Change, Commit, Outcome, Store
+from watcher.steps import Step, reached
 
 ATTEMPTS: Final = 5
 """Tries at one page when another read of the same cycle touches the same tasks."""
@@ -183,8 +184,10 @@ class Recorder:
             ]
             progress = None if backfill is None else backfill(len(entries))
             commit = Commit(self._scope, changes, flight, entries, before, after, progress)
+            reached(Step.TASKS_COMPARED)
             match await self._store.commit(commit, self._nonce):
                 case Outcome.APPLIED:
+                    reached(Step.PAGE_COMMITTED)
                     self._measure(decided, soon=backfill is None)
                     self._tell_ended(decided)
                     return _summary(decided, types, len(entries))

@@ -15,6 +15,7 @@ from watcher.events.envelope import EventFormatError, from_fields, thin, to_body
 from watcher.metrics import Metrics
 from watcher.model import Event
 from watcher.settings import Endpoint
+from watcher.steps import Step, reached
 from watcher.webhooks.outcome import (
     NEVER_SENT,
     Attempt,
@@ -134,7 +135,9 @@ class Courier:
         headers = ready.headers
         if int(now) != ready.timestamp:
             headers = headers_of(self._keys, ready.event.id, int(now), ready.body)
+        reached(Step.DELIVERY_SIGNED)
         attempt = await self._sender.send(ready.body, headers)
+        reached(Step.DELIVERY_ANSWERED)
         return Attempted(ready, attempt, self._clock.time())
 
     def conclude(self, attempted: Attempted) -> Settlement:

@@ -15,6 +15,7 @@ from watcher.clock import Clock
 from watcher.events.envelope import EventFormatError
 from watcher.events.group import GroupLost
 from watcher.settings import Endpoint
+from watcher.steps import Step, reached
 from watcher.webhooks.group import Accepted, Entry, EventGroup
 from watcher.webhooks.outage import Outage
 from watcher.webhooks.routing import Routed, Router
@@ -118,8 +119,11 @@ class Dispatcher:
     async def _dispatch(self, entries: Sequence[Entry]) -> Dispatched:
         if not entries:
             return Dispatched(0, 0, 0)
+        reached(Step.ENTRIES_READ)
         routed = [self._route(entry_id, fields) for entry_id, fields in entries]
+        reached(Step.ENTRIES_ROUTED)
         accepted: Accepted = await self._group.accept(routed, self._endpoints, now=self._clock.time())
+        reached(Step.ENTRIES_ACCEPTED)
         for position in {position for one in routed for position in one.endpoints}:
             self._wake(position)
         return Dispatched(len(entries), accepted.entries, accepted.deliveries)

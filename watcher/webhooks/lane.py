@@ -8,6 +8,7 @@ from typing import Final
 
 from watcher.clock import Clock
 from watcher.fleet.slots import Slots
+from watcher.steps import Step, reached
 from watcher.webhooks.courier import Attempted, Courier, Ready
 from watcher.webhooks.outage import Outage
 from watcher.webhooks.outcome import Reason
@@ -149,6 +150,8 @@ class Lane:
             return await self._queue.claim(now=self._clock.time(), seconds=seconds, most=most)
 
         found = await self._outage.through(f"claim {self._name}", step)
+        if found.claims:
+            reached(Step.DELIVERIES_CLAIMED)
         for claim in found.claims:
             self._ready.put_nowait(self._courier.prepare(claim))
         if self._halted or self._stopping or not self._permission.granted:

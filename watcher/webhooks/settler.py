@@ -10,6 +10,7 @@ import structlog
 from redis.exceptions import RedisError
 
 from watcher.clock import Clock
+from watcher.steps import Step, reached
 from watcher.webhooks.courier import Attempted
 from watcher.webhooks.outage import Outage
 from watcher.webhooks.queue import DeliveryQueue, Settlement
@@ -93,7 +94,9 @@ class Settler:
         fresh, self._fresh = self._fresh, []
         self._open += [one if isinstance(one, Settlement) else self._conclude(one) for one in fresh]
         batch = self._open[:_MOST]
+        reached(Step.OUTCOMES_DECIDED)
         settled = await self._queue.settle(batch, now=self._clock.time(), jitter=self._jitter())
+        reached(Step.OUTCOMES_SETTLED)
         if settled.stale:
             _log.debug("webhooks.settlements_stale", endpoint=self._endpoint, count=settled.stale)
         del self._open[: len(batch)]
