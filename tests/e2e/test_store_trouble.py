@@ -1,0 +1,157 @@
+"""The store in every kind of trouble under load: nothing is lost, nothing twice, work resumes by itself."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+from redis.exceptions import RedisError
+
+from watcher.demo.world import Scenario, Stage, staged
+from watcher.state.keys import Keys
+from watcher.webhooks.group import GROUP
+
+from .harness import eventually
+from .test_demo import published
+
+KEYS = Keys()
+SCENARIO = Scenario(duration=1, rate=20, interval=0.2, lifetime_scale=0.1, seed=9)
+
+
+def lines(stage: Stage) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in stage.daemon.log.read_text().splitlines() if line.startswith("{")]
+
+
+async def until_it_says(stage: Stage, *events: str, after: int) -> None:
+    """One of these events is in the log, beyond so many lines."""
+
+    async def look() -> bool:
+        stage.daemon.check()
+        return any(line["event"] in events for line in lines(stage)[after:])
+
+    await eventually(look, f"the daemon said none of {events}")
+
+
+async def until_published(stage: Stage, more: int) -> None:
+    """So many more events stand on the stream than do now."""
+
+    async def count() -> int | None:
+        try:
+            return len(await published(stage)) + 1
+        except Exception:
+            stage.daemon.check()
+            return None
+
+    before = await eventually(count, "the store never came back")
+
+    async def look() -> bool:
+        return (await count() or 0) >= before + more
+
+    await eventually(look, "nothing is published any more")
+
+
+@asynccontextmanager
+async def refusing_writes_for_want_of_memory(stage: Stage) -> AsyncIterator[None]:
+    await stage.redis.config_set("maxmemory", "1")
+    yield
+    await stage.redis.config_set("maxmemory", "0")
+
+
+@asynccontextmanager
+async def being_a_replica(stage: Stage) -> AsyncIterator[None]:
+    await stage.redis.replicaof("127.0.0.1", 1)
+    yield
+    await stage.redis.replicaof("NO", "ONE")
+
+
+@asynccontextmanager
+async def failing_to_save(stage: Stage) -> AsyncIterator[None]:
+    """As with a full disk: the server refuses writes that it could not keep."""
+    place = Path(str((await stage.redis.config_get("dir"))["dir"])) / "dump.rdb"
+    place.unlink(missing_ok=True)
+    (place / "in the way").mkdir(parents=True)
+    await stage.redis.config_set("save", "3600 1")
+    await stage.redis.bgsave()
+
+    async def failed() -> bool:
+        return bool((await stage.redis.info("persistence"))["rdb_last_bgsave_status"] == "err")
+
+    await eventually(failed, "the server saved in spite of all")
+    yield
+    (place / "in the way").rmdir()
+    place.rmdir()
+    await stage.redis.config_set("save", "")
+
+
+@asynccontextmanager
+async def standing_still(stage: Stage) -> AsyncIterator[None]:
+    server = int((await stage.redis.info("server"))["process_id"])
+    os.kill(server, signal.SIGSTOP)
+    yield
+    os.kill(server, signal.SIGCONT)
+
+
+@pytest.mark.parametrize(
+    "trouble", [refusing_writes_for_want_of_memory, being_a_replica, failing_to_save, standing_still]
+)
+async def test_what_cannot_be_stored_is_not_claimed_and_comes_later(
+    trouble: Callable[[Stage], AbstractAsyncContextManager[None]],
+) -> None:
+    async with staged(SCENARIO) as stage:
+        await until_published(stage, 5)
+        before = len(lines(stage))
+        async with trouble(stage):
+            await until_it_says(stage, "lease.ended", "lease.lost", after=before)
+        await until_published(stage, 5)
+        await nothing_is_missing(stage)
+
+
+async def nothing_is_missing(stage: Stage) -> None:
+    summary = await stage.play(lambda entry: None)
+    assert summary.ended > 20
+    assert (summary.missing, summary.duplicates, summary.bad_signatures) == (0, 0, 0)
+    assert not [line for line in lines(stage) if line["event"] == "worker.died"]
+
+
+async def kill_the_server(stage: Stage) -> None:
+    os.kill(int((await stage.redis.info("server"))["process_id"]), signal.SIGKILL)
+
+
+async def forget_the_scripts(stage: Stage) -> None:
+    await stage.redis.script_flush()
+
+
+async def forget_the_group(stage: Stage) -> None:
+    await stage.redis.xgroup_destroy(KEYS.events, GROUP)
+
+
+async def cut_the_connections(stage: Stage) -> None:
+    await stage.redis.client_kill_filter(_type="normal", skipme=False)
+
+
+async def take_the_lease_away(stage: Stage) -> None:
+    await stage.redis.set(KEYS.lease, "another's", px=1000)
+
+
+async def test_what_the_store_forgets_or_breaks_off_is_made_again() -> None:
+    async with staged(SCENARIO) as stage:
+        for blow in (
+            forget_the_scripts,
+            forget_the_group,
+            cut_the_connections,
+            take_the_lease_away,
+            kill_the_server,
+        ):
+            await until_published(stage, 3)
+            try:
+                await blow(stage)
+            except RedisError:
+                assert blow is cut_the_connections, "which cuts the one that asked for it, too"
+        await until_published(stage, 3)
+        await nothing_is_missing(stage)
