@@ -156,7 +156,7 @@ async def staged(scenario: Scenario) -> AsyncIterator[Stage]:
             {
                 "WATCHER_MONITE__BASE_URL": sandbox.base_url,
                 "WATCHER_MONITE__CLIENT_ID": "demo",
-                "WATCHER_MONITE__CLIENT_SECRET": "demo",
+                "WATCHER_MONITE__CLIENT_SECRET": "taken-by-the-sandbox",
                 "WATCHER_MONITE__TIMEOUT": "3",
                 "WATCHER_POLL__INTERVAL": str(scenario.interval),
                 "WATCHER_POLL__START": "all",

@@ -133,7 +133,7 @@ class Leadership:
         except* _GivenUpError:
             reason = "shared"
         except* StoreUnavailable as failures:
-            reason = str(failures.exceptions[0])
+            reason = _first(failures)
         finally:
             self._gauge.set(0)
             log.info("lease.ended", shard=self._shard, reason=reason)
@@ -143,8 +143,9 @@ class Leadership:
         while True:
             await self._clock.sleep(RENEWAL)
             try:
-                held = await self._lease.renew()
-            except StoreUnavailable:
+                async with asyncio.timeout(self._lease.left):
+                    held = await self._lease.renew()
+            except (StoreUnavailable, TimeoutError):
                 held = self._lease.held
             if not held:
                 raise LeaseLostError
@@ -158,6 +159,14 @@ class Leadership:
             await self._lease.release()
         except StoreUnavailable:
             log.info("lease.left_to_lapse", shard=self._shard)
+
+
+def _first(failures: BaseExceptionGroup[BaseException]) -> str:
+    """What failed first, in however many groups of tasks it did."""
+    first: BaseException = failures
+    while isinstance(first, BaseExceptionGroup):
+        first = first.exceptions[0]
+    return str(first)
 
 
 async def _run(work: Callable[[str], Awaitable[None]], nonce: str) -> None:

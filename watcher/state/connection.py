@@ -8,10 +8,10 @@ from typing import Final
 
 from redis.asyncio import BlockingConnectionPool, Redis
 from redis.asyncio.connection import AbstractConnection
-from redis.asyncio.retry import Retry
-from redis.backoff import FullJitterBackoff
 from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import TimeoutError as RedisTimeoutError
+
+from watcher.state.retry import BoundedRetry
 
 TIMEOUT: Final = 5.0
 """Seconds for one command: well within a lease's patience, so that a slow store costs no lease at once."""
@@ -34,7 +34,7 @@ def connect(url: str) -> Redis:
         socket_timeout=TIMEOUT,
         socket_connect_timeout=TIMEOUT,
         health_check_interval=15,
-        retry=Retry(FullJitterBackoff(cap=0.5, base=0.05), retries=2),
+        retry=BoundedRetry(),
         retry_on_error=[RedisConnectionError, RedisTimeoutError],
         client_name="ocr-watcher",
     )

@@ -53,6 +53,11 @@ class Lease:
         """Whether this process may still take itself for the holder."""
         return self._clock.monotonic() < self._sure_until
 
+    @property
+    def left(self) -> float:
+        """Seconds for which this process may still take itself for the holder."""
+        return max(0.0, self._sure_until - self._clock.monotonic())
+
     async def acquire(self) -> bool:
         """Take the lease under a fresh nonce if nobody holds it."""
         asked_at = self._clock.monotonic()
