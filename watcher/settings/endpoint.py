@@ -8,7 +8,7 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Annotated, Final, Literal
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, SecretStr
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, ValidationInfo
 
 from watcher.model import ERROR, EVENT_PREFIX, SUCCESS
 from watcher.settings import urls, values
@@ -82,6 +82,12 @@ def _some(patterns: tuple[str, ...]) -> tuple[str, ...]:
     return tuple(dict.fromkeys(patterns))
 
 
+def _in_order(coalesce: bool, endpoint: ValidationInfo) -> bool:
+    if coalesce and endpoint.data.get("order") == "none":
+        raise ValueError('is true without an order; give order = "task" as well')
+    return coalesce
+
+
 class Endpoint(BaseModel):
     """Where and how matching events are delivered. Nothing secret is in its repr."""
 
@@ -112,6 +118,12 @@ class Endpoint(BaseModel):
     )
     concurrency: int = Field(8, ge=1, le=1000, description="attempts at once")
     rate: float | None = Field(None, gt=0, le=10_000, description="attempts per second; unset: not limited")
+    order: Literal["none", "task"] = Field(
+        "none", description="task keeps the events of one task in order; none sends each as soon as it can"
+    )
+    coalesce: Annotated[bool, AfterValidator(_in_order)] = Field(
+        False, description="true passes over what a newer event of its task overtakes; needs an order"
+    )
     headers: Annotated[Mapping[str, SecretStr], AfterValidator(_headers)] = Field(
         default_factory=dict, repr=False, description="sent with every attempt; values are kept secret"
     )

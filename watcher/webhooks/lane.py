@@ -45,7 +45,7 @@ class Lane:
         self._concurrency = concurrency
         self._clock = clock
         self._outage = outage
-        self._settler = Settler(name, queue, outage, courier.conclude, clock, jitter, self._halt)
+        self._settler = Settler(name, queue, outage, courier.conclude, clock, jitter, self._halt, self.wake)
         self._limited = limited
         self._ahead = Ahead(clock.monotonic())
         self._ready: asyncio.Queue[Ready | None] = asyncio.Queue()
@@ -121,6 +121,8 @@ class Lane:
             return await self._queue.claim(now=self._clock.time(), seconds=seconds, most=most)
 
         found = await self._outage.through(f"claim {self._name}", step)
+        for overtaken in found.overtaken:
+            self._settler.add(self._courier.pass_over(overtaken))
         for claim in found.claims:
             self._ready.put_nowait(self._courier.prepare(claim))
         if self._halted or self._stopping:

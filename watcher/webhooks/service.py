@@ -156,7 +156,9 @@ class Webhooks:
     def _lane(self, endpoint: Endpoint, sender: Sender) -> Lane:
         return Lane(
             endpoint.name,
-            DeliveryQueue(self._redis, self._keys, endpoint.name, rate=endpoint.rate),
+            DeliveryQueue(
+                self._redis, self._keys, endpoint.name, rate=endpoint.rate, coalesce=endpoint.coalesce
+            ),
             Courier(endpoint, sender, clock=self._clock, jitter=self._jitter, metrics=self._metrics),
             concurrency=endpoint.concurrency,
             limited=endpoint.rate is not None,
