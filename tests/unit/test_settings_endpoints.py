@@ -26,6 +26,7 @@ def test_the_defaults_of_an_endpoint_are_the_contracts() -> None:
     assert one.headers == {}
     assert one.retry_schedule == (0, 5, 300, 1800, 7200, 18000, 36000, 50400, 72000, 86400)
     assert (one.content_type, one.network) == ("application/json", "any")
+    assert (one.order, one.coalesce) == ("none", False)
     assert (one.ca_file, one.client_cert) == (None, None)
 
 
@@ -42,6 +43,8 @@ def test_an_endpoint_with_everything(tmp_path: Path) -> None:
             timeout=20,
             concurrency=2,
             rate=0.5,
+            order="task",
+            coalesce=True,
             headers={"Authorization": "Bearer of-news"},
             retry_schedule=[0, 1, 2.5],
             content_type="application/cloudevents+json",
@@ -57,6 +60,7 @@ def test_an_endpoint_with_everything(tmp_path: Path) -> None:
     assert one.headers["Authorization"].get_secret_value() == "Bearer of-news"
     assert one.retry_schedule == (0, 1, 2.5)
     assert (one.rate, one.network, one.ca_file) == (0.5, "public", pem)
+    assert (one.order, one.coalesce) == ("task", True)
 
 
 @pytest.mark.parametrize(
@@ -127,6 +131,13 @@ def test_which_events_an_endpoint_wants(
         ("[0].timeout", endpoint(timeout=0), "0 is not above 0; give a number of seconds above 0 up to 300"),
         ("[0].concurrency", endpoint(concurrency=0), "0 is less than 1; give a whole number"),
         ("[0].rate", endpoint(rate=0), "0 is not above 0"),
+        ("[0].order", endpoint(order="time"), "'time' is not known; give 'none' or 'task'"),
+        ("[0].coalesce", endpoint(coalesce=True), 'is true without an order; give order = "task" as well'),
+        (
+            "[0].coalesce",
+            endpoint(coalesce="perhaps", order="task"),
+            "has the wrong type; give true or false",
+        ),
         ("[0].headers", endpoint(headers={"Webhook-Id": "x"}), "would replace webhook-id"),
         ("[0].headers", endpoint(headers={"content-TYPE": "x"}), "would replace content-type"),
         ("[0].headers", endpoint(headers={"Host": "x"}), "would replace host"),
