@@ -1,7 +1,8 @@
 """An endpoint's deliveries in the store: claimed when due, settled when done. Every step is one script.
 
-A delivery is an entry's id in ``due`` and ``waiting``; the event itself stays on the stream. What is made anew
-for every delivery is a ``msgspec.Struct``: as frozen as a dataclass, and made in an eighth of its time.
+A delivery is an entry's id in ``waiting``, which is in ``due`` or ``claimed`` too, or stands behind another one of its
+task (``scripts/order.lua``); the event itself stays on the stream. What is made anew for every delivery is a
+``msgspec.Struct``: as frozen as a dataclass, and made in an eighth of its time.
 """
 
 from __future__ import annotations
