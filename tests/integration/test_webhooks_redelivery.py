@@ -214,16 +214,21 @@ class TestLetters:
 @pytest.mark.parametrize(
     ("name", "keys", "words"),
     [
-        ("revive", 6, ["soon", "{}", "1-0"]),
-        ("revive", 6, [5, "{}", "x"]),
-        ("revive", 6, [5]),
-        ("redeliver", 4, ["soon", "one", "{}", "1-0"]),
-        ("redeliver", 4, [5, "one", "{}", "x"]),
-        ("redeliver", 4, [5, "one"]),
-        ("reorder", 3, ["soon", "0", 5]),
-        ("reorder", 3, [5, "x", 5]),
-        ("reorder", 3, [5, "0"]),
-        ("reorder", 3, [5]),
+        ("revive", 8, ["soon", "{}", 0, "1-0"]),
+        ("revive", 8, [5, "{}", 0, "x"]),
+        ("revive", 8, [5, "{}", "1-0"]),
+        ("revive", 8, [5]),
+        ("redeliver", 6, ["soon", "one", "{}", 0, "1-0"]),
+        ("redeliver", 6, [5, "one", "{}", 0, "x"]),
+        ("redeliver", 6, [5, "one", "{}", 0, "1-0="]),
+        ("redeliver", 6, [5, "one", "{}", 0, "1-0=>task"]),
+        ("redeliver", 6, [5, "one", "{}", 0, "1-0=a task"]),
+        ("redeliver", 6, [5, "one", "{}", "1-0"]),
+        ("redeliver", 6, [5, "one"]),
+        ("reorder", 2, ["soon", "0", 5]),
+        ("reorder", 2, [5, "x", 5]),
+        ("reorder", 2, [5, "0"]),
+        ("reorder", 2, [5]),
     ],
 )
 async def test_wrong_arguments_are_refused(
@@ -231,6 +236,7 @@ async def test_wrong_arguments_are_refused(
 ) -> None:
     step = stage.redis.register_script(script("watcher.webhooks", name))
     places = [KEYS.due("one"), KEYS.waiting("one"), KEYS.attempts("one"), KEYS.dead("one"), KEYS.events]
+    places += [KEYS.kept("one"), KEYS.line("one"), KEYS.ordered("one")]
     with pytest.raises(ResponseError, match=f"{name}: "):
-        await step(keys=[*places, KEYS.kept("one")][:keys], args=words)
+        await step(keys=places[:keys], args=words)
     assert await stage.waiting() == []

@@ -23,8 +23,12 @@ from watcher.webhooks.queue import DeliveryQueue, Died, GiveBack, Record, Retrie
 from watcher.webhooks.routing import Routed
 from watcher.webhooks.stats import LaneStats, all_stats, lane_stats, needed_from, set_gauges
 
-LANE_KEYS = [KEYS.due("one"), KEYS.claimed("one"), KEYS.waiting("one")]
-SETTLE_WORDS = ["", 5, 0, 0, "", 10, 2000, 60000, 1, 5000, 0]
+ORDER_KEYS = [KEYS.line("one"), KEYS.ordered("one")]
+ACCEPT_KEYS = [
+    *(KEYS.events, KEYS.cursor(GROUP), KEYS.endpoints),
+    *(KEYS.due("one"), KEYS.waiting("one"), *ORDER_KEYS),
+]
+SETTLE_WORDS = ["", 5, 0, 0, "", 10, 2000, 60000, 1, 5000, 0, 0]
 RECORD = Record(1, 5, 6, 500, Reason.HTTP_5XX)
 
 
@@ -176,9 +180,9 @@ async def test_the_first_delay_of_a_schedule_is_kept(redis: Redis, stage: Stage)
     await publish(redis, event(1))
     [entry_id] = await stage.read()
     accept = redis.register_script(script("watcher.webhooks", "accept"))
-    keys = [KEYS.events, KEYS.cursor(GROUP), KEYS.endpoints, *LANE_KEYS]
     moment = int(entry_id.split("-")[0])
-    assert await accept(keys=keys, args=[GROUP, moment, f"{entry_id}:,1", "one", 5000]) == [1, 1]
+    words: list[str | int] = [GROUP, moment, f"{entry_id}:,1", "one", 5000, "none"]
+    assert await accept(keys=ACCEPT_KEYS, args=words) == [1, 1, 0]
     assert (await stage.due())[entry_id] == pytest.approx(moment + 5000, abs=1)
 
 
@@ -216,15 +220,20 @@ async def test_the_id_before_an_id(redis: Redis, first: str, before: str) -> Non
     [
         [],
         ["webhooks"],
-        ["webhooks", "now", "1-0:,1", "one", 0],
-        ["webhooks", 5, "1-0:,1", "one"],
-        ["webhooks", 5, "1-0:,1", "one", "soon"],
-        ["webhooks", 5, "1-0:,2", "one", 0],
-        ["webhooks", 5, "1-0:,0", "one", 0],
-        ["webhooks", 5, "1-0:,x", "one", 0],
-        ["webhooks", 5, "1-0", "one", 0],
-        ["webhooks", 5, "ID:,1 1-:,1", "one", 0],
-        ["webhooks", 5, "ID:,1", "one", 0, "two", 0],
+        ["webhooks", "now", "1-0:,1", "one", 0, "none"],
+        ["webhooks", 5, "1-0:,1", "one", 0],
+        ["webhooks", 5, "1-0:,1", "one", "soon", "none"],
+        ["webhooks", 5, "1-0:,1", "one", 0, "some"],
+        ["webhooks", 5, "1-0:,2", "one", 0, "none"],
+        ["webhooks", 5, "1-0:,0", "one", 0, "none"],
+        ["webhooks", 5, "1-0:,x", "one", 0, "none"],
+        ["webhooks", 5, "1-0", "one", 0, "none"],
+        ["webhooks", 5, "ID:,1 1-:,1", "one", 0, "none"],
+        ["webhooks", 5, "ID:,1", "one", 0, "none", "two", 0, "none"],
+        ["webhooks", 5, "ID:,1=-/task 1-0:,1", "one", 0, "task"],
+        ["webhooks", 5, "ID:,1=-/task 1-0:,1=", "one", 0, "newest"],
+        ["webhooks", 5, "ID:,1=-/task 1-0:,1=>task", "one", 0, "task"],
+        ["webhooks", 5, "ID:,1-/task", "one", 0, "task"],
     ],
 )
 async def test_accept_refuses_wrong_arguments_before_it_writes(
@@ -234,9 +243,8 @@ async def test_accept_refuses_wrong_arguments_before_it_writes(
     await stage.read()
     words = [word.replace("ID", entry_id) if isinstance(word, str) else word for word in arguments]
     accept = stage.redis.register_script(script("watcher.webhooks", "accept"))
-    keys = [KEYS.events, KEYS.cursor(GROUP), KEYS.endpoints, *LANE_KEYS]
     with pytest.raises(ResponseError, match="accept: "):
-        await accept(keys=keys, args=words)
+        await accept(keys=ACCEPT_KEYS, args=words)
     assert [one for one, _ in await stage.group.pending(count=10)] == [entry_id]
     assert await stage.waiting() == []
 
@@ -424,7 +432,7 @@ async def test_a_server_out_of_memory_still_lets_deliveries_go(stage: Stage, acc
         [],
         ["ID"],
         ["nonsense", *SETTLE_WORDS[1:]],
-        *[["ID", *SETTLE_WORDS[1:at], "x", *SETTLE_WORDS[at + 1 :]] for at in (1, 2, 3, 5, 6, 7, 8, 9, 10)],
+        *[["ID", *SETTLE_WORDS[1:at], "x", *SETTLE_WORDS[at + 1 :]] for at in (1, 2, 3, *range(5, 12))],
         ["ID", *SETTLE_WORDS[1:], "vanished", "ID"],
         ["ID", *SETTLE_WORDS[1:], "retry", "ID", 5],
         ["ID", *SETTLE_WORDS[1:], "retry", "x", 5, 5, "{}"],
@@ -432,6 +440,8 @@ async def test_a_server_out_of_memory_still_lets_deliveries_go(stage: Stage, acc
         ["ID", *SETTLE_WORDS[1:], "retry", "ID", 5, "soon", "{}"],
         ["ID", *SETTLE_WORDS[1:], "release", "ID", 5, "soon"],
         ["ID", *SETTLE_WORDS[1:], "dead", "ID", 5, "dns", 1, "", "", "now"],
+        ["ID", *SETTLE_WORDS[1:], "superseded", "ID"],
+        ["ID", *SETTLE_WORDS[1:], "superseded", "ID", "token"],
     ],
 )
 async def test_settle_refuses_wrong_arguments_before_it_writes(
@@ -439,8 +449,8 @@ async def test_settle_refuses_wrong_arguments_before_it_writes(
 ) -> None:
     words = [accepted[0] if word == "ID" else word for word in arguments]
     settle = stage.redis.register_script(script("watcher.webhooks", "settle"))
-    more = [KEYS.attempts("one"), KEYS.dead("one"), KEYS.events, KEYS.lane("one"), KEYS.kept("one")]
-    keys = [*LANE_KEYS, *more]
+    keys = [KEYS.due("one"), KEYS.claimed("one"), KEYS.waiting("one"), KEYS.attempts("one")]
+    keys += [KEYS.dead("one"), KEYS.events, KEYS.lane("one"), KEYS.kept("one"), *ORDER_KEYS]
     with pytest.raises(ResponseError, match="settle: "):
         await settle(keys=keys, args=words)
     assert await stage.waiting() == accepted
@@ -453,21 +463,22 @@ async def test_settle_refuses_wrong_arguments_before_it_writes(
         [],
         [5],
         [5, 6, 1],
-        [5, 5, 1, 10],
-        [5, 6, 0, 10],
-        [5, 6, 1, 0],
-        ["now", 6, 1, 10],
+        [5, 5, 1, 10, 0],
+        [5, 6, 0, 10, 0],
+        [5, 6, 1, 0, 0],
+        ["now", 6, 1, 10, 0],
+        [5, 6, 1, 10],
+        [5, 6, 1, 10, 2],
     ],
 )
 async def test_claim_refuses_wrong_arguments(
     stage: Stage, accepted: list[str], arguments: Sequence[Any]
 ) -> None:
     claim = stage.redis.register_script(script("watcher.webhooks", "claim"))
+    keys = [KEYS.due("one"), KEYS.claimed("one"), KEYS.attempts("one"), KEYS.events]
+    keys += [KEYS.lane("one"), KEYS.kept("one"), *ORDER_KEYS]
     with pytest.raises(ResponseError, match="claim: "):
-        await claim(
-            keys=[*LANE_KEYS[:2], KEYS.attempts("one"), KEYS.events, KEYS.lane("one"), KEYS.kept("one")],
-            args=arguments,
-        )
+        await claim(keys=keys, args=arguments)
 
 
 # --- figures ------------------------------------------------------------------------------------------------

@@ -26,6 +26,7 @@ def test_the_defaults_of_an_endpoint_are_the_contracts() -> None:
     assert one.headers == {}
     assert one.retry_schedule == (0, 5, 300, 1800, 7200, 18000, 36000, 50400, 72000, 86400)
     assert (one.content_type, one.network) == ("application/json", "any")
+    assert (one.order, one.coalesce) == ("none", False)
     assert (one.ca_file, one.client_cert, one.proxy) == (None, None, None)
 
 
@@ -43,6 +44,8 @@ def test_an_endpoint_with_everything(tmp_path: Path) -> None:
             concurrency=2,
             rate=0.5,
             origin="Events.Example.com",
+            order="task",
+            coalesce=True,
             headers={"Authorization": "Bearer of-news"},
             retry_schedule=[0, 1, 2.5],
             content_type="application/cloudevents+json",
@@ -59,6 +62,7 @@ def test_an_endpoint_with_everything(tmp_path: Path) -> None:
     assert one.retry_schedule == (0, 1, 2.5)
     assert (one.rate, one.origin, one.network) == (0.5, "events.example.com", "public")
     assert one.ca_file == pem
+    assert (one.order, one.coalesce) == ("task", True)
 
 
 @pytest.mark.parametrize(
@@ -140,6 +144,13 @@ def test_which_events_an_endpoint_wants(
         ("[0].origin", endpoint(origin="x.test\r\nX-A: 1"), "is not a DNS name"),
         ("[0].origin", endpoint(origin="x.test\n"), "is not a DNS name"),
         ("[0].origin", endpoint(origin=".".join(["a" * 63] * 4)), "is not a DNS name"),
+        ("[0].order", endpoint(order="time"), "'time' is not known; give 'none' or 'task'"),
+        ("[0].coalesce", endpoint(coalesce=True), 'is true without an order; give order = "task" as well'),
+        (
+            "[0].coalesce",
+            endpoint(coalesce="perhaps", order="task"),
+            "has the wrong type; give true or false",
+        ),
         ("[0].headers", endpoint(headers={"Webhook-Id": "x"}), "would replace webhook-id"),
         ("[0].headers", endpoint(headers={"content-TYPE": "x"}), "would replace content-type"),
         ("[0].headers", endpoint(headers={"Host": "x"}), "would replace host"),

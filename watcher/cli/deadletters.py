@@ -79,12 +79,14 @@ def retry(
     yes: Yes = False,
 ) -> None:
     """Have dead letters delivered again, each with a whole schedule of attempts."""
+    settings = load_settings()
+    coalescing = {each.name for each in settings.webhooks if each.coalesce}
 
     def step(redis: Redis, keys: Keys, name: str, chosen: Sequence[str]) -> Awaitable[int]:
-        return retried(redis, keys, name, chosen, SystemClock().time())
+        return retried(redis, keys, name, chosen, SystemClock().time(), coalesce=name in coalescing)
 
     choice = _choice(ids, type, reason, since, until)
-    done = event_loop(_change(load_settings(), endpoint, choice, step, yes, "Deliver {} dead letters again?"))
+    done = event_loop(_change(settings, endpoint, choice, step, yes, "Deliver {} dead letters again?"))
     print(f"{done} are delivered again")
 
 

@@ -98,6 +98,12 @@ def _some(patterns: tuple[str, ...]) -> tuple[str, ...]:
     return tuple(dict.fromkeys(patterns))
 
 
+def _in_order(coalesce: bool, endpoint: ValidationInfo) -> bool:
+    if coalesce and endpoint.data.get("order") == "none":
+        raise ValueError('is true without an order; give order = "task" as well')
+    return coalesce
+
+
 class Endpoint(BaseModel):
     """Where and how matching events are delivered. Nothing secret is in its repr."""
 
@@ -131,6 +137,12 @@ class Endpoint(BaseModel):
     origin: Annotated[str, AfterValidator(_origin)] | None = Field(
         None,
         description="DNS name of this sender; if set, nothing is sent before the endpoint has permitted it",
+    )
+    order: Literal["none", "task"] = Field(
+        "none", description="task keeps the events of one task in order; none sends each as soon as it can"
+    )
+    coalesce: Annotated[bool, AfterValidator(_in_order)] = Field(
+        False, description="true passes over what a newer event of its task overtakes; needs an order"
     )
     headers: Annotated[Mapping[str, SecretStr], AfterValidator(_headers)] = Field(
         default_factory=dict, repr=False, description="sent with every attempt; values are kept secret"

@@ -15,10 +15,12 @@
 | ``{ns}:hinted`` | string | the id of the last hint that was taken in |
 | ``{ns}:cursor:<group>`` | string | the id up to which a consumer group has acknowledged everything |
 | ``{ns}:endpoints`` | set | names of the endpoints that ever had a delivery |
-| ``{ns}:due:<endpoint>`` | sorted set | stream id → when its next attempt is due (ms) |
+| ``{ns}:due:<endpoint>`` | sorted set | stream id → when its next attempt is due (ms), -1 if it was superseded |
 | ``{ns}:claimed:<endpoint>`` | sorted set | stream id → when the claim on it ends (ms); it is not in ``due`` |
 | ``{ns}:lane:<endpoint>`` | hash | whether it is ``paused``, until when it is held, its ``failures`` in a row, … |
 | ``{ns}:waiting:<endpoint>`` | sorted set | stream id → its time (ms), for everything not yet delivered |
+| ``{ns}:line:<endpoint>`` | sorted set | a task and a stream id, in the stream's order, where the order is kept |
+| ``{ns}:ordered:<endpoint>`` | hash | stream id → its task, whose order is kept, or ``>`` and what superseded it |
 | ``{ns}:attempts:<endpoint>`` | hash | stream id → what its attempts gave so far |
 | ``{ns}:kept:<endpoint>`` | hash | stream id → the event, of revived dead letters that the stream has dropped |
 | ``{ns}:replay:<endpoint>`` | hash | the range that is being delivered again, and how far that has come |
@@ -181,6 +183,14 @@ class Keys:
     def waiting(self, endpoint: str) -> str:
         """Key of an endpoint's undelivered events."""
         return f"{self.tag}:waiting:{endpoint}"
+
+    def line(self, endpoint: str) -> str:
+        """Key of an endpoint's deliveries by task, where their order is kept."""
+        return f"{self.tag}:line:{endpoint}"
+
+    def ordered(self, endpoint: str) -> str:
+        """Key of the tasks of an endpoint's deliveries, where their order is kept."""
+        return f"{self.tag}:ordered:{endpoint}"
 
     def attempts(self, endpoint: str) -> str:
         """Key of an endpoint's attempts so far."""

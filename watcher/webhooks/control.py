@@ -45,7 +45,7 @@ async def resume(redis: Redis, keys: Keys, endpoint: str, now: float) -> int:
         StoreUnavailable: the store does not answer; it is still paused, and may be resumed again.
     """
     step = redis.register_script(script("watcher.webhooks", "reorder"))
-    places = [keys.due(endpoint), keys.claimed(endpoint), keys.waiting(endpoint)]
+    places = [keys.due(endpoint), keys.waiting(endpoint)]
     waiting, first = 0, "0"
     with store_errors():
         while first:
@@ -67,6 +67,8 @@ async def forget(redis: Redis, keys: Keys, endpoint: str) -> int:
             keys.due(endpoint),
             keys.claimed(endpoint),
             keys.waiting(endpoint),
+            keys.line(endpoint),
+            keys.ordered(endpoint),
             keys.attempts(endpoint),
             keys.lane(endpoint),
             keys.kept(endpoint),

@@ -33,10 +33,12 @@ from watcher.webhooks.queue import (
     Claim,
     Died,
     GiveBack,
+    Overtaken,
     Past,
     Record,
     Retried,
     Settlement,
+    Superseded,
 )
 from watcher.webhooks.sender import Sender
 from watcher.webhooks.signing import headers_of, signing_key
@@ -46,6 +48,9 @@ CLAIM_MARGIN: Final = 15.0
 
 _SETTLE_SECONDS: Final = 5.0
 """The part of the margin that is kept for writing the outcome down."""
+
+_SUPERSEDED: Final = "superseded"
+"""Stands among the outcomes of attempts, though there was none: what is passed over is counted, too."""
 
 
 class Ready(msgspec.Struct, frozen=True):
@@ -160,6 +165,19 @@ class Courier:
                 return Settlement(claim, died, attempted.effect)
             case _:
                 assert_never(outcome)
+
+    def pass_over(self, overtaken: Overtaken) -> Settlement:
+        """Count a delivery that is not to be sent any more, and tell of it."""
+        claim = overtaken.claim
+        self._attempts(_SUPERSEDED).inc()
+        self._log.info(
+            "delivery.superseded",
+            event_id=claim.fields.get(b"id", b"").decode(errors="replace") or None,
+            type=claim.fields.get(b"type", b"").decode(errors="replace") or None,
+            entry_id=claim.entry_id,
+            superseded_by=overtaken.by or None,
+        )
+        return Settlement(claim, Superseded())
 
     def _tell(self, attempted: Attempted, made: int, outcome: Outcome) -> None:
         """The canonical line of an attempt. The answer is not in it: it may hold personal data."""

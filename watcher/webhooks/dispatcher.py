@@ -40,6 +40,11 @@ class Dispatched:
     accepted: int
     deliveries: int
 
+    def __add__(self, other: Dispatched) -> Dispatched:
+        return Dispatched(
+            self.read + other.read, self.accepted + other.accepted, self.deliveries + other.deliveries
+        )
+
 
 class Dispatcher:
     """Fans events out to the endpoints. Any number may run: each entry is accepted by exactly one.
@@ -99,14 +104,11 @@ class Dispatcher:
             left = await self._dispatch(await self._group.take_over(idle_ms=self._idle_ms, count=_BATCH))
             if left.read < _BATCH:
                 self._take_over_at = self._clock.monotonic() + _TAKE_OVER_EVERY
-        new = await self._dispatch(await self._group.read(count=_BATCH, block_ms=_BLOCK_MS))
-        return Dispatched(
-            left.read + new.read, left.accepted + new.accepted, left.deliveries + new.deliveries
-        )
+        return left + await self._dispatch(await self._group.read(count=_BATCH, block_ms=_BLOCK_MS))
 
     async def accept_pending(self) -> None:
         """Accept what this consumer was given and has not accepted."""
-        while (await self._dispatch(await self._group.pending(count=_BATCH))).read == _BATCH:
+        while (await self._dispatch(await self._group.pending(count=_BATCH))).read >= _BATCH:
             pass
 
     async def _start(self) -> None:
@@ -122,11 +124,20 @@ class Dispatcher:
         reached(Step.ENTRIES_READ)
         routed = [self._route(entry_id, fields) for entry_id, fields in entries]
         reached(Step.ENTRIES_ROUTED)
-        accepted: Accepted = await self._group.accept(routed, self._endpoints, now=self._clock.time())
+        accepted = await self._accept(routed)
         reached(Step.ENTRIES_ACCEPTED)
+        done = Dispatched(len(entries), accepted.entries, accepted.deliveries)
+        while accepted.behind:
+            # The oldest first, whoever has it: who accepts an entry is decided in the store.
+            done += await self._dispatch(await self._group.take_over(idle_ms=0, count=_BATCH))
+            accepted = await self._accept(routed)
+            done += Dispatched(0, accepted.entries, accepted.deliveries)
         for position in {position for one in routed for position in one.endpoints}:
             self._wake(position)
-        return Dispatched(len(entries), accepted.entries, accepted.deliveries)
+        return done
+
+    async def _accept(self, routed: Sequence[Routed]) -> Accepted:
+        return await self._group.accept(routed, self._endpoints, now=self._clock.time())
 
     def _route(self, entry_id: str, fields: dict[bytes, bytes]) -> Routed:
         try:

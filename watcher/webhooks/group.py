@@ -24,10 +24,14 @@ Entry = tuple[str, dict[bytes, bytes]]
 
 @dataclass(frozen=True, slots=True)
 class Accepted:
-    """How many entries became how many deliveries."""
+    """How many entries became how many deliveries.
+
+    ``behind``: the rest has to wait for what another reader of the group was given and has not accepted.
+    """
 
     entries: int
     deliveries: int
+    behind: bool = False
 
 
 class EventGroup:
@@ -85,21 +89,29 @@ class EventGroup:
     async def accept(
         self, routed: Sequence[Routed], endpoints: Sequence[Endpoint], *, now: float
     ) -> Accepted:
-        """Acknowledge entries and make deliveries of them, in one atomic step. ``now`` is in unix seconds."""
+        """Acknowledge entries and make deliveries of them, in one atomic step. ``now`` is in unix seconds.
+
+        Entries rise; what is for an endpoint that keeps the order is accepted after everything before it.
+        """
         used = sorted({position for one in routed for position in one.endpoints})
         number = {position: f",{index}" for index, position in enumerate(used, start=1)}
         keys = [self._keys.events, self._keys.cursor(GROUP), self._keys.endpoints]
         # In one argument: each by itself would cost the client more than all the rest.
         entries = " ".join(
-            f"{one.entry_id}:{''.join([number[position] for position in one.endpoints])}" for one in routed
+            f"{one.entry_id}:{''.join([number[position] for position in one.endpoints])}"
+            f"{'=' if one.task else ''}{one.task}"
+            for one in routed
         )
         arguments: list[str | int] = [GROUP, int(now * 1000), entries]
         for position in used:
             endpoint = endpoints[position]
             name = endpoint.name
-            keys += [self._keys.due(name), self._keys.claimed(name), self._keys.waiting(name)]
-            arguments += [name, int(endpoint.retry_schedule[0] * 1000)]
-        return Accepted(*await self._accept(keys=keys, args=arguments))
+            keys += [self._keys.due(name), self._keys.waiting(name)]
+            keys += [self._keys.line(name), self._keys.ordered(name)]
+            order = "newest" if endpoint.coalesce else endpoint.order
+            arguments += [name, int(endpoint.retry_schedule[0] * 1000), order]
+        entries_accepted, deliveries, behind = await self._accept(keys=keys, args=arguments)
+        return Accepted(entries_accepted, deliveries, bool(behind))
 
 
 def _entries(answer: Any) -> list[Entry]:

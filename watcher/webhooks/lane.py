@@ -52,7 +52,7 @@ class Lane:
         self._slots = slots
         self._clock = clock
         self._outage = outage
-        self._settler = Settler(name, queue, outage, courier.conclude, clock, jitter, self._halt)
+        self._settler = Settler(name, queue, outage, courier.conclude, clock, jitter, self._halt, self.wake)
         self._permission = permission
         self._ahead = Ahead(clock.monotonic())
         self._ready: asyncio.Queue[Ready | None] = asyncio.Queue()
@@ -152,6 +152,8 @@ class Lane:
         found = await self._outage.through(f"claim {self._name}", step)
         if found.claims:
             reached(Step.DELIVERIES_CLAIMED)
+        for overtaken in found.overtaken:
+            self._settler.add(self._courier.pass_over(overtaken))
         for claim in found.claims:
             self._ready.put_nowait(self._courier.prepare(claim))
         if self._halted or self._stopping or not self._permission.granted:

@@ -84,23 +84,29 @@ async def letters(redis: Redis, keys: Keys, endpoint: str, choice: Choice) -> As
         after = f"({found[-1][0].decode()}"
 
 
-async def retry(redis: Redis, keys: Keys, endpoint: str, ids: Sequence[str], now: float) -> int:
+async def retry(
+    redis: Redis, keys: Keys, endpoint: str, ids: Sequence[str], now: float, *, coalesce: bool = False
+) -> int:
     """Have dead letters delivered again, with a whole schedule of attempts. How many there were.
+
+    ``coalesce``: the endpoint has those passed over that a newer event of their task overtakes.
 
     Raises:
         StoreUnavailable: the store does not answer.
     """
     step = redis.register_script(script("watcher.webhooks", "revive"))
     places = [keys.due(endpoint), keys.waiting(endpoint), keys.attempts(endpoint), keys.dead(endpoint)]
+    places += [keys.events, keys.kept(endpoint), keys.line(endpoint), keys.ordered(endpoint)]
     done = 0
     with store_errors():
         for start in range(0, len(ids), BATCH):
             words: list[str | bytes | int] = [
                 int(now * 1000),
                 msgspec.json.encode(REPLAYED),
+                int(coalesce),
                 *ids[start : start + BATCH],
             ]
-            done += int(await step(keys=[*places, keys.events, keys.kept(endpoint)], args=words))
+            done += int(await step(keys=places, args=words))
     return done
 
 

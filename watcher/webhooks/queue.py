@@ -1,7 +1,8 @@
 """An endpoint's deliveries in the store: claimed when due, settled when done. Every step is one script.
 
-A delivery is an entry's id in ``due`` and ``waiting``; the event itself stays on the stream. What is made anew
-for every delivery is a ``msgspec.Struct``: as frozen as a dataclass, and made in an eighth of its time.
+A delivery is an entry's id in ``waiting``, which is in ``due`` or ``claimed`` too, or stands behind another one of its
+task (``scripts/order.lua``); the event itself stays on the stream. What is made anew for every delivery is a
+``msgspec.Struct``: as frozen as a dataclass, and made in an eighth of its time.
 """
 
 from __future__ import annotations
@@ -74,17 +75,30 @@ class Claim(msgspec.Struct, frozen=True):
     fields: dict[bytes, bytes]
 
 
+class Overtaken(msgspec.Struct, frozen=True):
+    """A delivery that is not to be sent any more: a newer event of its task, of id ``by``, goes on instead."""
+
+    claim: Claim
+    by: str
+
+
 @dataclass(frozen=True, slots=True)
 class Claims:
     """What a claim gave, and when the next delivery is due (unix seconds; None where there is none)."""
 
     claims: list[Claim]
     next_due: float | None
+    overtaken: Sequence[Overtaken] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class GiveBack:
     """Nothing was sent, or nobody knows; the delivery is due again as it was."""
+
+
+@dataclass(frozen=True, slots=True)
+class Superseded:
+    """It was told that the delivery is passed over."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,7 +121,7 @@ class Settlement(msgspec.Struct, frozen=True):
     """What came of a claim, and what it says of the endpoint."""
 
     claim: Claim
-    result: Delivered | Retried | Died | GiveBack
+    result: Delivered | Retried | Died | GiveBack | Superseded
     effect: Effect = NO_EFFECT
 
 
@@ -116,13 +130,15 @@ class Settled:
     """How many settlements took effect; the others were stale, their claims having ended before.
 
     ``opened`` are the seconds for which the breaker has opened by them, 0 if it has not; ``paused`` is why the
-    endpoint has been paused by them, empty if it has not.
+    endpoint has been paused by them, empty if it has not. ``going_on`` are the deliveries that stood behind them and
+    are due now.
     """
 
     settled: int
     stale: int
     opened: float = 0.0
     paused: str = ""
+    going_on: int = 0
 
 
 class Breaker(msgspec.Struct, frozen=True):
@@ -149,7 +165,8 @@ def unlimited() -> None:
 class DeliveryQueue:
     """One endpoint's deliveries of one shard.
 
-    Of all shards together ``rate()`` are claimed a second (None: as many as there are).
+    Of all shards together ``rate()`` are claimed a second (None: as many as there are). ``coalesce``: where the
+    order is kept, what a newer event of its task overtakes is passed over.
     """
 
     def __init__(
@@ -159,17 +176,21 @@ class DeliveryQueue:
         endpoint: str,
         breaker: Breaker = DEFAULT_BREAKER,
         rate: Callable[[], float | None] = unlimited,
+        *,
+        coalesce: bool = False,
     ) -> None:
         due, claimed, attempts = keys.due(endpoint), keys.claimed(endpoint), keys.attempts(endpoint)
         waiting, dead = keys.waiting(endpoint), keys.dead(endpoint)
         lane, kept = keys.lane(endpoint), keys.kept(endpoint)
+        order = [keys.line(endpoint), keys.ordered(endpoint)]
         self._breaker = breaker
         self._rate = rate
         self._bucket = Bucket(redis, keys, endpoint)
+        self._coalesce = int(coalesce)
         self._claim = redis.register_script(script(_PACKAGE, "claim"))
-        self._claim_keys = [due, claimed, attempts, keys.events, lane, kept]
+        self._claim_keys = [due, claimed, attempts, keys.events, lane, kept, *order]
         self._settle = redis.register_script(script(_PACKAGE, "settle"))
-        self._settle_keys = [due, claimed, waiting, attempts, dead, keys.events, lane, kept]
+        self._settle_keys = [due, claimed, waiting, attempts, dead, keys.events, lane, kept, *order]
 
     async def claim(self, *, now: float, seconds: float, most: int) -> Claims:
         """Claim up to ``most`` deliveries that are due at ``now`` (unix seconds), for so many seconds.
@@ -190,20 +211,12 @@ class DeliveryQueue:
 
     async def _claim_due(self, now: float, seconds: float, most: int) -> Claims:
         ends = int((now + seconds) * 1000)
-        arguments = [int(now * 1000), ends, most, self._breaker.threshold]
-        next_due, *rows = await self._claim(keys=self._claim_keys, args=arguments)
+        arguments = [int(now * 1000), ends, most, self._breaker.threshold, self._coalesce]
+        next_due, overtaken, *rows = await self._claim(keys=self._claim_keys, args=arguments)
         return Claims(
-            [
-                Claim(
-                    entry_id.decode(),
-                    ends,
-                    due,
-                    msgspec.json.decode(record, type=Record) if record else None,
-                    dict(zip(fields[::2], fields[1::2], strict=True)),
-                )
-                for entry_id, due, record, fields in rows
-            ],
+            [_claim(row, ends) for row in rows],
             float(next_due) / 1000 if next_due else None,
+            [Overtaken(_claim(row, ends), by.decode()) for *row, by in overtaken],
         )
 
     async def settle(self, settlements: Sequence[Settlement], *, now: float, jitter: float = 1.0) -> Settled:
@@ -239,13 +252,25 @@ class DeliveryQueue:
             jitter,
             int(breaker.patience * 1000),
             int(answered or bool(delivered)),
+            self._coalesce,
             *others,
         ]
-        settled, stale, opened, paused = await self._settle(keys=self._settle_keys, args=arguments)
-        return Settled(settled, stale, opened / 1000, paused.decode())
+        settled, stale, opened, paused, going_on = await self._settle(keys=self._settle_keys, args=arguments)
+        return Settled(settled, stale, opened / 1000, paused.decode(), going_on)
 
 
-def _words(claim: Claim, result: Retried | Died | GiveBack) -> Iterator[Any]:
+def _claim(row: Sequence[Any], ends: int) -> Claim:
+    entry_id, due, record, fields = row
+    return Claim(
+        entry_id.decode(),
+        ends,
+        due,
+        msgspec.json.decode(record, type=Record) if record else None,
+        dict(zip(fields[::2], fields[1::2], strict=True)),
+    )
+
+
+def _words(claim: Claim, result: Retried | Died | GiveBack | Superseded) -> Iterator[Any]:
     """What came of a claim, as ``settle.lua`` takes it."""
     match result:
         case Retried(at, record):
@@ -258,5 +283,7 @@ def _words(claim: Claim, result: Retried | Died | GiveBack) -> Iterator[Any]:
             yield msgspec.json.encode(record.history)
         case GiveBack():
             yield from ("release", claim.entry_id, claim.ends, claim.due)
+        case Superseded():
+            yield from ("superseded", claim.entry_id, claim.ends)
         case _:
             assert_never(result)

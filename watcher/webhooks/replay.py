@@ -54,28 +54,31 @@ async def replay(
         StoreUnavailable: the store does not answer.
     """
     step = redis.register_script(script("watcher.webhooks", "redeliver"))
-    places = [keys.due(endpoint.name), keys.waiting(endpoint.name), keys.attempts(endpoint.name)]
+    name = endpoint.name
+    places = [keys.due(name), keys.waiting(name), keys.attempts(name), keys.endpoints]
+    places += [keys.line(name), keys.ordered(name)]
     router, at = Router((endpoint,)), Replay(low, high, f"{low}-0")
     with store_errors():
-        kept: Any = await redis.hmget(keys.replay(endpoint.name), "low", "reached")
+        kept: Any = await redis.hmget(keys.replay(name), "low", "reached")
         began, reached = kept
         if reached and int(began) == low:
             at = replace(at, reached=reached.decode())
         yield at
         while entries := await _entries(redis, keys, at):
-            wanted = [entry_id for entry_id, fields in entries if _wants(router, entry_id, fields)]
+            wanted = [word for entry_id, fields in entries if (word := _word(router, entry_id, fields))]
             words: list[str | bytes | int] = [
                 int(now * 1000),
-                endpoint.name,
+                name,
                 msgspec.json.encode(REPLAYED),
+                int(endpoint.coalesce),
                 *wanted,
             ]
-            again = await step(keys=[*places, keys.endpoints], args=words) if wanted else 0
+            again = await step(keys=places, args=words) if wanted else 0
             at = Replay(low, high, f"({entries[-1][0]}", at.read + len(entries), at.delivered + again)
             # After the step, so that nothing is passed over; a step done twice changes nothing.
-            await redis.hset(keys.replay(endpoint.name), mapping={"low": low, "reached": at.reached})
+            await redis.hset(keys.replay(name), mapping={"low": low, "reached": at.reached})
             yield at
-        await redis.unlink(keys.replay(endpoint.name))
+        await redis.unlink(keys.replay(name))
 
 
 async def _entries(redis: Redis, keys: Keys, at: Replay) -> list[tuple[str, dict[bytes, bytes]]]:
@@ -83,8 +86,12 @@ async def _entries(redis: Redis, keys: Keys, at: Replay) -> list[tuple[str, dict
     return [(entry_id.decode(), fields) for entry_id, fields in found]
 
 
-def _wants(router: Router, entry_id: str, fields: dict[bytes, bytes]) -> bool:
+def _word(router: Router, entry_id: str, fields: dict[bytes, bytes]) -> str | None:
+    """An entry that the endpoint wants, as ``redeliver.lua`` takes it."""
     try:
-        return bool(router.route(entry_id, fields).endpoints)
+        routed = router.route(entry_id, fields)
     except EventFormatError:
-        return False
+        return None
+    if not routed.endpoints:
+        return None
+    return f"{entry_id}={routed.task}" if routed.task else entry_id

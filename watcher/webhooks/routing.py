@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from typing import Final
+from urllib.parse import quote
 
 import msgspec
 
@@ -26,10 +27,14 @@ _decode = msgspec.json.Decoder(_Subject).decode
 
 
 class Routed(msgspec.Struct, frozen=True):
-    """A stream entry and the positions of the endpoints it is for, among those configured."""
+    """A stream entry and the positions of the endpoints it is for, among those configured.
+
+    ``task`` names the event's task among all scopes' where one of these endpoints keeps the order; else it is empty.
+    """
 
     entry_id: str
     endpoints: tuple[int, ...]
+    task: str = ""
 
 
 class Router:
@@ -38,12 +43,15 @@ class Router:
     def __init__(self, endpoints: Sequence[Endpoint]) -> None:
         # Few kinds of events make up nearly all.
         @lru_cache(_REMEMBERED)
-        def positions(type_: str, entity_id: str | None, document_type: str | None) -> tuple[int, ...]:
-            return tuple(
+        def positions(
+            type_: str, entity_id: str | None, document_type: str | None
+        ) -> tuple[tuple[int, ...], bool]:
+            found = tuple(
                 position
                 for position, endpoint in enumerate(endpoints)
                 if endpoint.matches(type_, entity_id, document_type)
             )
+            return found, any(endpoints[position].order == "task" for position in found)
 
         self._positions = positions
 
@@ -60,4 +68,10 @@ class Router:
             type_ = fields[b"type"].decode()
         except (msgspec.MsgspecError, UnicodeDecodeError) as error:
             raise EventFormatError("its data or its type are not what the watcher writes") from error
-        return Routed(entry_id, self._positions(type_, about.entity_id, about.document_type))
+        endpoints, ordered = self._positions(type_, about.entity_id, about.document_type)
+        return Routed(entry_id, endpoints, _task(about.entity_id, fields[b"subject"]) if ordered else "")
+
+
+def _task(entity_id: str | None, subject: bytes) -> str:
+    """One word, whatever the ids are made of."""
+    return f"{quote(entity_id or '-', safe='')}/{quote(subject, safe='')}"

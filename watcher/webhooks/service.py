@@ -169,7 +169,9 @@ class Webhooks:
         permission = Permission(endpoint, sender, clock=self._clock, jitter=self._jitter, note=note)
         return Lane(
             endpoint.name,
-            DeliveryQueue(self._redis, self._keys, endpoint.name, rate=permission.rate),
+            DeliveryQueue(
+                self._redis, self._keys, endpoint.name, rate=permission.rate, coalesce=endpoint.coalesce
+            ),
             Courier(endpoint, sender, clock=self._clock, jitter=self._jitter, metrics=self._metrics),
             permission=permission,
             concurrency=endpoint.concurrency,

@@ -25,7 +25,8 @@ _log = structlog.get_logger()
 class Settler:
     """Gathers what came of claims while a step is under way, and writes it with the next.
 
-    ``stopped`` is called when nothing more is to be sent to the endpoint for now.
+    ``stopped`` is called when nothing more is to be sent to the endpoint for now, ``going_on`` when what stood behind
+    another delivery is due.
     """
 
     def __init__(
@@ -37,6 +38,7 @@ class Settler:
         clock: Clock,
         jitter: Callable[[], float],
         stopped: Callable[[], None],
+        going_on: Callable[[], None],
     ) -> None:
         self._endpoint = endpoint
         self._queue = queue
@@ -45,6 +47,7 @@ class Settler:
         self._clock = clock
         self._jitter = jitter
         self._stopped = stopped
+        self._going_on = going_on
         self._fresh: list[Attempted | Settlement] = []
         self._open: list[Settlement] = []
         self._news = asyncio.Event()
@@ -100,6 +103,8 @@ class Settler:
         if settled.stale:
             _log.debug("webhooks.settlements_stale", endpoint=self._endpoint, count=settled.stale)
         del self._open[: len(batch)]
+        if settled.going_on:
+            self._going_on()
         if settled.opened or settled.paused:
             self._stopped()
         if settled.opened:

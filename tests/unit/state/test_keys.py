@@ -30,6 +30,8 @@ def all_keys(keys: Keys, scope: Scope) -> list[str]:
         keys.cursor("webhooks"),
         keys.due("crm"),
         keys.waiting("crm"),
+        keys.line("crm"),
+        keys.ordered("crm"),
         keys.attempts("crm"),
         keys.claimed("crm"),
         keys.lane("crm"),

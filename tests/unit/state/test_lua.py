@@ -32,3 +32,10 @@ def test_there_are_scripts() -> None:
 def test_a_script_that_is_not_there_is_an_error() -> None:
     with pytest.raises(FileNotFoundError):
         script("watcher.state", "nothing")
+
+
+def test_what_a_script_includes_is_in_it() -> None:
+    text = script("watcher.webhooks", "claim")
+    assert text.startswith("#!lua "), "the server reads the flags there"
+    assert script("watcher.webhooks", "order") in text
+    assert "-- Includes" not in text

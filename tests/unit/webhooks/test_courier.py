@@ -23,7 +23,18 @@ from watcher.settings import Endpoint
 from watcher.webhooks.courier import CLAIM_MARGIN, Courier
 from watcher.webhooks.handshake import Reply
 from watcher.webhooks.outcome import Attempt, Delivered, Reason
-from watcher.webhooks.queue import REMEMBERED, Claim, Died, GiveBack, Past, Record, Retried, Settlement
+from watcher.webhooks.queue import (
+    REMEMBERED,
+    Claim,
+    Died,
+    GiveBack,
+    Overtaken,
+    Past,
+    Record,
+    Retried,
+    Settlement,
+    Superseded,
+)
 
 EVENT = event(recognized_data=b'{"iban":"DE02120300000000202051","total":10.10}')
 TIMEOUT = 15.0
@@ -263,3 +274,25 @@ async def test_no_line_holds_what_is_secret_or_personal(answer: Attempt) -> None
     text = repr(await logged(stage, claim()))
     for hidden in ("DE02", "path-secret", "header-secret", SECRET[6:]):
         assert hidden not in text
+
+
+@pytest.mark.parametrize("gone", [False, True])
+def test_what_is_passed_over_is_counted_and_told_of(gone: bool) -> None:
+    stage, one = Stage(), claim(what={} if gone else None)
+    with capture_logs() as logs:
+        assert stage.courier.pass_over(Overtaken(one, "" if gone else "newer")) == Settlement(
+            one, Superseded()
+        )
+    assert logs == [
+        {
+            "event": "delivery.superseded",
+            "log_level": "info",
+            "endpoint": "one",
+            "event_id": None if gone else EVENT.id,
+            "type": None if gone else "ocr_task.success",
+            "entry_id": one.entry_id,
+            "superseded_by": None if gone else "newer",
+        }
+    ]
+    assert stage.value("delivery_attempts_total", endpoint="one", outcome="superseded") == 1
+    assert stage.sender.sent == []

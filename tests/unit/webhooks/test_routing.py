@@ -80,3 +80,22 @@ GOOD = fields(event())
 def test_what_the_watcher_did_not_write_is_told_apart(broken: dict[bytes, bytes]) -> None:
     with pytest.raises(EventFormatError):
         Router(ENDPOINTS).route("1-0", broken)
+
+
+def test_the_task_is_named_for_those_that_keep_its_order() -> None:
+    router = Router((endpoint("any"), endpoint("ordered", order="task", events=("ocr_task.error",))))
+    assert router.route("1-0", fields(event())).task == ""
+    nobodys, somebodys = (fields(event(status="error", entity=entity)) for entity in (None, ENTITY))
+    subject = nobodys[b"subject"].decode()
+    assert router.route("1-0", nobodys).task == f"-/{subject}"
+    assert router.route("1-0", somebodys).task == f"{ENTITY}/{subject}"
+
+
+@given(st.binary(), st.binary())
+def test_whatever_a_subject_is_made_of_the_task_is_one_word_of_its_own(one: bytes, other: bytes) -> None:
+    router = Router((endpoint(order="task"),))
+    named, another = (router.route("1-0", {**GOOD, b"subject": each}).task for each in (one, other))
+    assert (named == another) == (one == other)
+    assert named.isascii()
+    assert named.isprintable()
+    assert not set(named) & set(" >")

@@ -4,51 +4,74 @@
 -- again because the answer was lost, changes nothing. The cursor then tells up to where every entry has been
 -- acknowledged.
 --
--- KEYS 1 events  2 cursor  3 endpoints  then due, claimed, waiting for each endpoint named
+-- What is for an endpoint that keeps an order is accepted only after everything before it on the stream: where
+-- another reader still has some of that, this ends, and whoever called is to take that over first.
+--
+-- KEYS 1 events  2 cursor  3 endpoints  then due, waiting, line, ordered for each endpoint named
 -- ARGV 1 group  2 now (ms)
---      3 the entries, each as its id, a colon, and a comma before the position (from 1) of each of its
---        endpoints among those that follow: `1700000000000-0:,1,3 1700000000000-1:`
---      then name, first delay (ms) for each endpoint
--- Returns {entries accepted, deliveries made}
+--      3 the entries, rising, each as its id, a colon, and a comma before the position (from 1) of each of its
+--        endpoints among those that follow: `1700000000000-0:,1,3 1700000000000-1:`; then, if one of those keeps
+--        an order, `=` and the task
+--      then name, first delay (ms), order for each endpoint: `none`, `task`, or `newest` to pass over the others
+-- Returns {entries accepted, deliveries made, 1 if something is to be taken over first or 0}
+
+-- Includes order
 
 local events, cursor, endpoints = KEYS[1], KEYS[2], KEYS[3]
 local group, now, entries = ARGV[1], tonumber(ARGV[2]), ARGV[3]
-local count = (#ARGV - 3) / 2
-if not group or not now or not entries or #KEYS ~= 3 + 3 * count then
+local count = (#ARGV - 3) / 3
+if not group or not now or not entries or #KEYS ~= 3 + 4 * count then
   return redis.error_reply('ERR accept: keys and arguments do not fit together')
 end
+local places = {}
 for i = 1, count do
-  if not tonumber(ARGV[3 + 2 * i]) then
+  local name, delay, order = ARGV[1 + 3 * i], tonumber(ARGV[2 + 3 * i]), ARGV[3 + 3 * i]
+  if not delay then
     return redis.error_reply('ERR accept: the delay of an endpoint is not a number')
   end
+  if order ~= 'none' and order ~= 'task' and order ~= 'newest' then
+    return redis.error_reply('ERR accept: not an order: ' .. order)
+  end
+  local due, waiting, line, ordered = unpack(KEYS, 4 * i, 3 + 4 * i)
+  places[i] = { name = name, delay = delay, due = due, waiting = waiting }
+  if order ~= 'none' then places[i].lines = lines(due, line, ordered, now, order == 'newest') end
 end
 for entry in string.gmatch(entries, '%S+') do
-  local positions = string.match(entry, '^%d+%-%d+:([,%d]*)$')
-  if not positions then
+  local positions, task = string.match(entry, '^%d+%-%d+:([,%d]*)=?(.*)$')
+  if not positions or (task ~= '' and not string.match(entry, '^%d+%-%d+:[,%d]*=[^>]')) then
     return redis.error_reply('ERR accept: not an entry: ' .. entry)
   end
   for position in string.gmatch(positions, '%d+') do
-    if tonumber(position) < 1 or tonumber(position) > count then
+    local place = places[tonumber(position)]
+    if not place then
       return redis.error_reply('ERR accept: not the position of an endpoint: ' .. position)
+    end
+    if place.lines and task == '' then
+      return redis.error_reply('ERR accept: an order needs a task: ' .. entry)
     end
   end
 end
 
-local accepted, deliveries = 0, 0
-for ms, seq, positions in string.gmatch(entries, '(%d+)%-(%d+):(%S*)') do
-  local id = ms .. '-' .. seq
+local accepted, deliveries, behind = 0, 0, 0
+for id, positions, task in string.gmatch(entries, '(%d+%-%d+):([,%d]*)=?(%S*)') do
+  -- Where the group is lost, that is an error, which has no length, and nothing is accepted below.
+  if task ~= '' and #redis.pcall('XPENDING', events, group, '-', '(' .. id, 1) > 0 then
+    behind = 1
+    break
+  end
   if redis.call('XACK', events, group, id) == 1 then
     accepted = accepted + 1
-    -- The sequence number as a fraction keeps the order of events of one millisecond.
-    local order = math.min(tonumber(ms), now) + math.min(tonumber(seq), 4095) / 4096
     for position in string.gmatch(positions, '%d+') do
-      local endpoint = tonumber(position)
-      redis.call('SADD', endpoints, ARGV[2 + 2 * endpoint])
-      local due, claimed, waiting = unpack(KEYS, 1 + 3 * endpoint, 3 + 3 * endpoint)
-      redis.call('ZADD', waiting, ms, id)
-      -- One that is being delivered already is not due as well.
-      if not redis.call('ZSCORE', claimed, id) then
-        redis.call('ZADD', due, 'NX', order + tonumber(ARGV[3 + 2 * endpoint]), id)
+      local place = places[tonumber(position)]
+      redis.call('SADD', endpoints, place.name)
+      -- What waits already has its place.
+      if redis.call('ZADD', place.waiting, 'NX', string.match(id, '^%d+'), id) == 1 then
+        local at = moment(id, now) + place.delay
+        if place.lines then
+          place.lines.enter(id, task, at)
+        else
+          redis.call('ZADD', place.due, at, id)
+        end
       end
       deliveries = deliveries + 1
     end
@@ -73,4 +96,4 @@ if accepted > 0 then
     end
   end
 end
-return { accepted, deliveries }
+return { accepted, deliveries, behind }

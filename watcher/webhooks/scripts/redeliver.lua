@@ -1,27 +1,34 @@
 -- Have events delivered to an endpoint again; what waits for it already is left as it is.
 --
--- KEYS 1 due  2 waiting  3 attempts  4 endpoints
+-- KEYS 1 due  2 waiting  3 attempts  4 endpoints  5 line  6 ordered
 -- ARGV 1 now (ms)  2 the endpoint's name  3 what its attempts gave so far: none, and that it is a repeat
---      4… stream ids
+--      4 whether to pass over what is no longer news (1 or 0)
+--      5… stream ids; then, where the endpoint keeps an order, `=` and the task
 -- Returns how many are delivered again
+
+-- Includes order
 
 local due, waiting, attempts, endpoints = KEYS[1], KEYS[2], KEYS[3], KEYS[4]
 local now, name, record = tonumber(ARGV[1]), ARGV[2], ARGV[3]
-if not now or not name or not record then
-  return redis.error_reply('ERR redeliver: now, a name and a record are needed')
+if not now or not name or not record or (ARGV[4] ~= '0' and ARGV[4] ~= '1') then
+  return redis.error_reply('ERR redeliver: now, a name, a record and whether to pass over are needed')
 end
-for i = 4, #ARGV do
-  if not string.match(ARGV[i], '^%d+%-%d+$') then
+for i = 5, #ARGV do
+  if not string.match(ARGV[i], '^%d+%-%d+$') and not string.match(ARGV[i], '^%d+%-%d+=[^%s>]%S*$') then
     return redis.error_reply('ERR redeliver: not a stream id: ' .. ARGV[i])
   end
 end
 
+local here = lines(due, KEYS[5], KEYS[6], now, ARGV[4] == '1')
 local added = 0
-for i = 4, #ARGV do
-  local id = ARGV[i]
-  local ms, seq = string.match(id, '^(%d+)%-(%d+)$')
-  if redis.call('ZADD', waiting, 'NX', ms, id) == 1 then
-    redis.call('ZADD', due, math.min(tonumber(ms), now) + math.min(tonumber(seq), 4095) / 4096, id)
+for i = 5, #ARGV do
+  local id, task = string.match(ARGV[i], '^(%d+%-%d+)=?(.*)$')
+  if redis.call('ZADD', waiting, 'NX', string.match(id, '^%d+'), id) == 1 then
+    if task ~= '' then
+      here.enter(id, task, moment(id, now))
+    else
+      redis.call('ZADD', due, moment(id, now), id)
+    end
     redis.call('HSET', attempts, id, record)
     added = added + 1
   end

@@ -8,29 +8,37 @@
 -- `threshold` on: for a random part of a time that doubles with each opening. While it is open, only the probe tells
 -- something new: what else fails then was begun before. What has failed for too long is paused.
 --
--- KEYS 1 due  2 claimed  3 waiting  4 attempts  5 dead  6 events  7 lane  8 kept
+-- Where an order is kept, the next of a task goes on when the one before it is delivered, dead or superseded.
+--
+-- KEYS 1 due  2 claimed  3 waiting  4 attempts  5 dead  6 events  7 lane  8 kept  9 line  10 ordered
 -- ARGV 1 ids of what was delivered, separated by spaces
 --      2 now (ms)  3 failures that count against the endpoint  4 hold the lane until (ms, 0: do not)
 --      5 why to pause it, or ''
 --      6 threshold  7 first and  8 longest time open (ms)  9 part of it (0 to 1)
 --      10 milliseconds of failing after which it is paused  11 whether the endpoint has answered (1 or 0)
+--      12 whether to pass over what is no longer news (1 or 0)
 --      then for each other outcome one of
 --      'retry', id, token, due time (ms), attempts so far
 --      'dead', id, token, reason, number of attempts, last status or '', last answer, failed at, last attempts
 --      'release', id, token, due time (ms) to put back
--- Returns how many were settled, how many stale, milliseconds for which the breaker opened or 0, why it paused or ''
+--      'superseded', id, token
+-- Returns how many were settled, how many stale, milliseconds for which the breaker opened or 0, why it paused or '',
+--         how many others go on
+
+-- Includes order
 
 local due, claimed, waiting, attempts = KEYS[1], KEYS[2], KEYS[3], KEYS[4]
 local dead, events, lane, kept = KEYS[5], KEYS[6], KEYS[7], KEYS[8]
-local sizes = { retry = 5, dead = 9, release = 4 }
-local FIRST = 12
+local line, ordered = KEYS[9], KEYS[10]
+local sizes = { retry = 5, dead = 9, release = 4, superseded = 3 }
+local FIRST = 13
 
 local delivered, pause = ARGV[1], ARGV[5]
 if #ARGV < FIRST - 1 then
   return redis.error_reply('ERR settle: nothing to settle')
 end
 local numbers = {}
-for _, place in ipairs({ 2, 3, 4, 6, 7, 8, 9, 10, 11 }) do
+for _, place in ipairs({ 2, 3, 4, 6, 7, 8, 9, 10, 11, 12 }) do
   numbers[place] = tonumber(ARGV[place])
   if not numbers[place] then
     return redis.error_reply('ERR settle: not a number: ' .. ARGV[place])
@@ -54,18 +62,21 @@ while at <= #ARGV do
   if not tonumber(ARGV[at + 2]) then
     return redis.error_reply('ERR settle: not a token: ' .. ARGV[at + 2])
   end
-  if ARGV[at] ~= 'dead' and not tonumber(ARGV[at + 3]) then
+  if (ARGV[at] == 'retry' or ARGV[at] == 'release') and not tonumber(ARGV[at + 3]) then
     return redis.error_reply('ERR settle: not a due time: ' .. ARGV[at + 3])
   end
   at = at + size
 end
 
+local here = redis.call('EXISTS', ordered) == 1 and lines(due, line, ordered, now, numbers[12] == 1)
+local going_on = 0
+
 local function remove(id)
-  redis.call('ZREM', due, id)
-  redis.call('ZREM', claimed, id)
+  local was_next = redis.call('ZREM', due, id) + redis.call('ZREM', claimed, id) > 0
   redis.call('ZREM', waiting, id)
   redis.call('HDEL', attempts, id)
   redis.call('HDEL', kept, id)
+  if here and here.leave(id, was_next) then going_on = going_on + 1 end
 end
 
 local function is_held(id, token)
@@ -75,15 +86,24 @@ end
 
 local function put_back(id, at)
   redis.call('ZREM', claimed, id)
-  redis.call('ZADD', due, at, id)
+  if not here then
+    redis.call('ZADD', due, at, id)
+  elseif here.back(id, at) then
+    going_on = going_on + 1
+  end
 end
 
 local named = { entry_id = true, reason = true, attempts = true, status = true, answer = true, failed_at = true,
-  history = true }
+  history = true, task = true }
 
 local function bury(id, reason, count, status, answer, failed_at, history)
   local letter = { 'entry_id', id, 'reason', reason, 'attempts', count, 'status', status, 'answer', answer,
     'failed_at', failed_at, 'history', history }
+  local task = here and here.task(id)
+  if task then
+    letter[#letter + 1] = 'task' -- of a letter that is to keep its task's order when it is retried
+    letter[#letter + 1] = task
+  end
   local entry = redis.call('XRANGE', events, id, id)[1]
   local saved = redis.call('HGET', kept, id)
   local fields = entry and entry[2] or (saved and cmsgpack.unpack(saved)) or {}
@@ -116,10 +136,12 @@ while at <= #ARGV do
     elseif verdict == 'dead' then
       bury(id, unpack(ARGV, at + 3, at + 8))
       remove(id)
+    elseif verdict == 'superseded' then
+      remove(id)
     else
       put_back(id, ARGV[at + 3])
     end
-    probed = probed or open == token
+    probed = probed or (open == token and verdict ~= 'superseded')
     settled = settled + 1
   end
   at = at + sizes[verdict]
@@ -148,4 +170,4 @@ if pause ~= '' and redis.call('HSETNX', lane, 'paused', pause) == 1 then
 else
   pause = ''
 end
-return { settled, stale, opened, pause }
+return { settled, stale, opened, pause, going_on }
