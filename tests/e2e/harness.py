@@ -6,6 +6,7 @@ import asyncio
 import base64
 import json
 import secrets
+import socket
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -18,6 +19,12 @@ from aiohttp import web
 from watcher.demo.daemon import Daemon
 
 PATIENCE = 40.0
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
 
 
 def new_secret() -> str:
@@ -43,9 +50,9 @@ def settings_for(base_url: str, directory: Path, **more: str) -> dict[str, str]:
 T = TypeVar("T")
 
 
-async def eventually(look: Callable[[], Awaitable[T | None]], what: str) -> T:
+async def eventually(look: Callable[[], Awaitable[T | None]], what: str, patience: float = PATIENCE) -> T:
     """Look again and again until there is something."""
-    async with asyncio.timeout(PATIENCE):
+    async with asyncio.timeout(patience):
         while True:
             found = await look()
             if found is not None and found is not False:

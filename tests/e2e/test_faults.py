@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import signal
-import socket
 from pathlib import Path
 
 from watcher.clock import SystemClock
@@ -15,6 +14,7 @@ from watcher.state.embedded import EmbeddedServer, embedded_url
 from .harness import (
     accept,
     eventually,
+    free_port,
     get,
     hang,
     listening,
@@ -29,12 +29,6 @@ from .harness import (
     webhook,
 )
 from .truth import until_all_published
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 async def test_the_api_away_at_the_start_is_waited_for(directory: Path) -> None:

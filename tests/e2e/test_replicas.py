@@ -6,13 +6,19 @@ import asyncio
 import json
 import signal
 from collections import Counter
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import pytest
 from aiohttp import web
 from redis.asyncio import Redis
+from yarl import URL
 
 from watcher.clock import SystemClock
+from watcher.fleet.sight import BLIND, FIRST
 from watcher.model import TERMINAL, from_seconds
 from watcher.sandbox import Sandbox, World, WorldSettings
 from watcher.state.connection import connect
@@ -20,7 +26,20 @@ from watcher.state.embedded import EmbeddedServer
 from watcher.state.keys import Keys
 from watcher.state.lease import holder_of
 
-from .harness import eventually, listening, new_secret, running, settings_for, webhook
+from .cable import cable_to
+from .harness import (
+    PATIENCE,
+    Endpoint,
+    eventually,
+    free_port,
+    listening,
+    new_secret,
+    running,
+    settings_for,
+    until_not_ready,
+    until_ready,
+    webhook,
+)
 from .test_commands import command
 from .truth import entries, until_all_published
 
@@ -44,7 +63,7 @@ class Busy:
         return web.Response(status=204)
 
 
-async def until_held_by(redis: Redis, *pids: int) -> None:
+async def until_held_by(redis: Redis, *pids: int, patience: float = PATIENCE) -> None:
     """Each of these processes polls its even part of the shards, and nobody else any."""
 
     async def look() -> bool:
@@ -52,23 +71,53 @@ async def until_held_by(redis: Redis, *pids: int) -> None:
         held = Counter(int(holder_of(nonce.decode()).rpartition("/")[2]) for nonce in nonces if nonce)
         return held == dict.fromkeys(pids, SHARDS // len(pids))
 
-    await eventually(look, f"{pids} never shared the shards")
+    await eventually(look, f"{pids} never shared the shards", patience)
 
 
-async def test_shards_and_attempts_are_shared_taken_over_and_handed_over(directory: Path) -> None:
-    clock = SystemClock()
+@dataclass(frozen=True)
+class Site:
+    """What the replicas share; each has a place of its own."""
+
+    sandbox: Sandbox
+    store: EmbeddedServer
+    redis: Redis
+    endpoint: Endpoint
+    busy: Busy
+    settings: dict[str, str]
+    places: tuple[Path, Path]
+    port: int
+
+    async def nothing_is_missing(self) -> None:
+        """All that has ended by now stands on the stream once and has been delivered."""
+        await until_all_published(self.sandbox, self.store.url, SHARDS)
+        found = [entry.event for entry in await entries(self.store.url, SHARDS)]
+        assert max(Counter(event.id for event in found).values()) == 1
+        wanted = {event.id for event in found if event.type.removeprefix("ocr_task.") in TERMINAL}
+
+        async def delivered() -> bool:
+            return wanted <= set(self.endpoint.ids)
+
+        await eventually(delivered, "something was never delivered")
+
+
+@asynccontextmanager
+async def prepared(directory: Path) -> AsyncIterator[Site]:
+    clock, busy, port = SystemClock(), Busy(), free_port()
     world = World(
         WorldSettings(rate=10, lifetime_scale=0.1, visibility_scale=0.01, entities=12),
         from_seconds(clock.time()),
     )
-    store = EmbeddedServer(directory / "store")
-    await store.start()
-    places = [directory / "a", directory / "b"]
+    places = directory / "a", directory / "b"
     for place in places:
         place.mkdir()
-    busy = Busy()
+    store = EmbeddedServer(directory / "store", port)
+    await store.start()
     try:
-        async with Sandbox(world, clock) as sandbox, listening(busy.answer) as endpoint:
+        async with (
+            Sandbox(world, clock) as sandbox,
+            listening(busy.answer) as endpoint,
+            connect(store.url) as redis,
+        ):
             hooks = [webhook("shop", endpoint.url, new_secret(), concurrency=CONCURRENCY)]
             settings = settings_for(
                 sandbox.base_url,
@@ -78,33 +127,65 @@ async def test_shards_and_attempts_are_shared_taken_over_and_handed_over(directo
                 WATCHER_MONITE__ENTITIES=json.dumps([scope.key for scope in world.scopes[1:]]),
                 WATCHER_WEBHOOKS=json.dumps(hooks),
             )
-            async with (
-                connect(store.url) as redis,
-                running(settings, places[0]) as first,
-                running(settings, places[1]) as second,
-            ):
-                await until_held_by(redis, first.pid, second.pid)
-                code, out, _ = await command(settings, "status")
+            yield Site(sandbox, store, redis, endpoint, busy, settings, places, port)
+    finally:
+        await store.stop()
+
+
+async def test_shards_and_attempts_are_shared_taken_over_and_handed_over(directory: Path) -> None:
+    async with prepared(directory) as site:
+        async with running(site.settings, site.places[0]) as first:
+            async with running(site.settings, site.places[1]) as second:
+                await until_held_by(site.redis, first.pid, second.pid)
+                code, out, _ = await command(site.settings, "status")
                 assert code == 0
                 assert all(f"/{each.pid}" in out for each in (first, second))
 
                 # Split brain: the one that stood still believes for a moment that it holds what it has lost.
                 first.signal(signal.SIGSTOP)
-                await until_held_by(redis, second.pid)
+                await until_held_by(site.redis, second.pid)
                 first.signal(signal.SIGCONT)
-                await until_all_published(sandbox, store.url, SHARDS)
+                await until_all_published(site.sandbox, site.store.url, SHARDS)
                 assert await second.stop() == 0
-                await until_held_by(redis, first.pid)
-                await until_all_published(sandbox, store.url, SHARDS)
-                found = [entry.event for entry in await entries(store.url, SHARDS)]
-                ids = Counter(event.id for event in found)
-                assert max(ids.values()) == 1
-                wanted = {event.id for event in found if event.type.removeprefix("ocr_task.") in TERMINAL}
+                await until_held_by(site.redis, first.pid)
+            await site.nothing_is_missing()
+        assert site.busy.most <= CONCURRENCY
 
-                async def delivered() -> bool:
-                    return wanted <= set(endpoint.ids)
 
-                await eventually(delivered, "something was never delivered")
-            assert busy.most <= CONCURRENCY
-    finally:
-        await store.stop()
+@pytest.mark.soak
+async def test_a_replica_that_is_cut_off_from_the_store_is_done_without_and_comes_back(
+    directory: Path,
+) -> None:
+    async with prepared(directory) as site, cable_to(site.port) as cable:
+        behind = {**site.settings, "WATCHER_REDIS__URL": f"redis://127.0.0.1:{cable.port}"}
+        async with running(behind, site.places[0]) as first, running(site.settings, site.places[1]) as second:
+            await until_held_by(site.redis, first.pid, second.pid)
+            cable.cut()
+            await until_held_by(site.redis, second.pid)
+            await until_not_ready(first, "store")
+            await site.nothing_is_missing()
+            cable.mend()
+            await until_held_by(site.redis, first.pid, second.pid)
+            await until_ready(first)
+            await site.nothing_is_missing()
+
+
+@pytest.mark.soak
+async def test_a_replica_that_is_cut_off_from_the_api_leaves_the_polling_to_the_other(
+    directory: Path,
+) -> None:
+    async with prepared(directory) as site:
+        url = URL(site.sandbox.base_url)
+        async with cable_to(url.port or 0) as cable:
+            behind = {**site.settings, "WATCHER_MONITE__BASE_URL": str(url.with_port(cable.port))}
+            async with (
+                running(behind, site.places[0]) as first,
+                running(site.settings, site.places[1]) as second,
+            ):
+                await until_held_by(site.redis, first.pid, second.pid)
+                cable.cut()
+                await until_held_by(site.redis, second.pid, patience=2 * BLIND)
+                await site.nothing_is_missing()
+                cable.mend()
+                await until_held_by(site.redis, first.pid, second.pid, patience=2 * FIRST)
+                await site.nothing_is_missing()
