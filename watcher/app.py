@@ -98,14 +98,14 @@ class App:
     async def _open_store(self, stack: AsyncExitStack, keys: list[Keys]) -> Redis:
         wanted = self._settings.redis
         if wanted.url is not None:
-            redis = connect(wanted.url.get_secret_value())
+            redis = connect(wanted.url.get_secret_value(), readers=2 * len(keys))
             stack.push_async_callback(redis.aclose)
             return redis
         server = EmbeddedServer(wanted.data_dir, wanted.port)
         await server.start()
         stack.push_async_callback(server.stop)
         self._keep(stack, "store", partial(_keep_running, server))
-        redis = connect(server.url)
+        redis = connect(server.url, readers=2 * len(keys))
         stack.push_async_callback(redis.aclose)
         # The directory is this daemon's alone, so a lease found here is that of one that was killed.
         await break_leases(redis, keys)

@@ -6,7 +6,7 @@ import asyncio
 import signal
 import sys
 from collections.abc import AsyncIterator, Coroutine
-from contextlib import asynccontextmanager
+from contextlib import aclosing, asynccontextmanager
 from typing import Final, TypeVar
 
 import uvloop
@@ -79,10 +79,10 @@ async def open_store(settings: Settings) -> AsyncIterator[Redis]:
     """
     wanted = settings.redis
     url = wanted.url.get_secret_value() if wanted.url else embedded_url(wanted.data_dir)
-    async with connect(url) as redis:
+    async with aclosing(connect(url)) as redis:
         try:
             with store_errors():
-                await redis.ping()
+                await redis.exists(all_keys(settings)[0].format)
         except StoreUnavailable as error:
             if wanted.url is not None:
                 raise

@@ -6,6 +6,7 @@ import asyncio
 import socket
 import ssl
 from collections.abc import Awaitable, Callable
+from contextlib import aclosing
 from dataclasses import dataclass
 from typing import Final
 from urllib.parse import urlsplit
@@ -98,7 +99,7 @@ async def _store(settings: Settings) -> str:
 
 
 async def _answers(url: str) -> str:
-    async with connect(url) as redis:
+    async with aclosing(connect(url)) as redis:
         with store_errors():
             info = await redis.info("server")
     name = "Valkey" if info.get("server_name") == "valkey" else "Redis"

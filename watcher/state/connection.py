@@ -1,48 +1,113 @@
-"""The connection to the store."""
+"""The connection to the store: one server, the master that sentinels name, or a cluster."""
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterable
-from typing import Final
+from typing import Any, Final, TypeVar, cast
 
-from redis.asyncio import BlockingConnectionPool, Redis
+from redis.asyncio import BlockingConnectionPool, Connection, Redis, SSLConnection, UnixDomainSocketConnection
 from redis.asyncio.connection import AbstractConnection
 from redis.asyncio.retry import Retry
+from redis.asyncio.sentinel import (
+    Sentinel,
+    SentinelConnectionPool,
+    SentinelManagedConnection,
+    SentinelManagedSSLConnection,
+)
 from redis.backoff import FullJitterBackoff
 from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import TimeoutError as RedisTimeoutError
+
+from watcher.settings.store_url import StoreUrl, parse_store_url
+from watcher.state.cluster import Cluster
 
 TIMEOUT: Final = 5.0
 """Seconds for one command: well within a lease's patience, so that a slow store costs no lease at once."""
 MOST_CONNECTIONS: Final = 100
 """Commands under way at once. Thousands of scopes ask together when they start; the others then wait."""
+RETRIES: Final = 2
+"""Times that a command is tried again on a broken connection, within a second."""
+
+C = TypeVar("C", bound=AbstractConnection)
 
 
-def connect(url: str) -> Redis:
-    """A client for a single server; ``url`` is ``redis://``, ``rediss://`` or ``unix://``.
+def connect(url: str, readers: int = 0) -> Redis:
+    """A client for the store at a URL; its forms stand in ``watcher.settings.store_url``.
 
     Nothing is sent yet. A broken connection is tried twice more within a second; after that the caller hears
-    of it. Repeating is safe because every script that writes compares before it does.
+    of it. Repeating is safe because every script that writes compares before it does. ``readers`` are the
+    commands that wait for news most of their time, and so must not take the place of others.
     """
-    pool = BlockingConnectionPool.from_url(
-        url,
-        max_connections=MOST_CONNECTIONS,
-        timeout=None,  # a command ends in time, so a connection becomes free
-        protocol=2,
-        decode_responses=False,
-        socket_timeout=TIMEOUT,
-        socket_connect_timeout=TIMEOUT,
-        health_check_interval=15,
-        retry=Retry(FullJitterBackoff(cap=0.5, base=0.05), retries=2),
-        retry_on_error=[RedisConnectionError, RedisTimeoutError],
-        client_name="ocr-watcher",
-    )
-    pool.connection_class = _interruptible(pool.connection_class)
+    wanted = parse_store_url(url)
+    most = MOST_CONNECTIONS + readers
+    if wanted.cluster:
+        return _to_cluster(wanted)
+    if wanted.service:
+        return _to_master(wanted, most)
+    base: type[AbstractConnection] = SSLConnection if wanted.tls else Connection
+    place: dict[str, Any] = {}
+    if wanted.socket:
+        base, place = UnixDomainSocketConnection, {"path": wanted.socket}
+    else:
+        place["host"], place["port"] = wanted.nodes[0]
+    pool = BlockingConnectionPool(most, None, interruptible(base), db=wanted.db, **place, **_manners(wanted))
     return Redis.from_pool(pool)
 
 
-def _interruptible(base: type[AbstractConnection]) -> type[AbstractConnection]:
+class _MasterPool(SentinelConnectionPool, BlockingConnectionPool):
+    """Connections to the master. A command waits for one to become free, as it does at a single server."""
+
+    async def aclose(self) -> None:
+        await super().aclose()
+        await self.sentinel_manager.aclose()
+
+
+def _to_master(wanted: StoreUrl, most: int) -> Redis:
+    manners = _manners(wanted)
+    ours = {name: manners[name] for name in ("socket_timeout", "socket_connect_timeout", "client_name")}
+    sentinel = Sentinel(  # type: ignore[no-untyped-call]
+        wanted.nodes,
+        sentinel_kwargs={"ssl": wanted.tls, **ours, **wanted.sentinel_options},
+        db=wanted.db,
+        **manners,
+    )
+    base = SentinelManagedSSLConnection if wanted.tls else SentinelManagedConnection
+    pool = _MasterPool(  # type: ignore[no-untyped-call]
+        wanted.service,
+        sentinel,
+        max_connections=most,
+        timeout=None,
+        connection_class=interruptible(base),
+        **sentinel.connection_kwargs,
+    )
+    return Redis.from_pool(pool)
+
+
+def _to_cluster(wanted: StoreUrl) -> Redis:
+    manners = _manners(wanted)
+    manners["retry"] = Retry(FullJitterBackoff(cap=0.5, base=0.05), retries=RETRIES)
+    cluster = Cluster(wanted.nodes, MOST_CONNECTIONS, interruptible, ssl=wanted.tls, **manners)
+    # It has the commands that the watcher uses, by the same names, though not the same class.
+    return cast("Redis", cluster)
+
+
+def _manners(wanted: StoreUrl) -> dict[str, Any]:
+    """How every connection behaves, and what its user has asked for."""
+    return {
+        "protocol": 2,
+        "decode_responses": False,
+        "socket_timeout": TIMEOUT,
+        "socket_connect_timeout": TIMEOUT,
+        "health_check_interval": 15,
+        "retry": Retry(FullJitterBackoff(cap=0.5, base=0.05), retries=RETRIES),
+        "retry_on_error": [RedisConnectionError, RedisTimeoutError],
+        "client_name": "ocr-watcher",
+        **wanted.options,
+    }
+
+
+def interruptible(base: type[C]) -> type[C]:
     """A connection on which no cancellation is lost.
 
     redis-py sends under ``asyncio.wait_for``, which before Python 3.12 swallows a cancellation that comes just
