@@ -172,6 +172,48 @@ def cluster(binary: Path, masters: int = 3, replicas: int = 0) -> Iterator[list[
         yield nodes
 
 
+def owner(nodes: Sequence[Node], slot: int) -> Node | None:
+    """Who of them has a slot, as the first of them knows."""
+    with nodes[0].client() as client:
+        for low, high, (_, port, *_), *_ in client.execute_command("CLUSTER", "SLOTS"):
+            if low <= slot <= high:
+                return next((each for each in nodes if each.port == port), None)
+    return None
+
+
+@dataclass(frozen=True, slots=True)
+class Move:
+    """A slot on its way from one master of a cluster to another."""
+
+    slot: int
+    source: Node
+    target: Node
+    nodes: Sequence[Node]
+
+    def begin(self) -> None:
+        """From here on the source asks for what it has no longer (``ASK``)."""
+        with self.source.client() as source, self.target.client() as target:
+            ids = [each.execute_command("CLUSTER MYID").decode() for each in (source, target)]
+            target.execute_command("CLUSTER", "SETSLOT", self.slot, "IMPORTING", ids[0])
+            source.execute_command("CLUSTER", "SETSLOT", self.slot, "MIGRATING", ids[1])
+
+    def carry(self) -> int:
+        """Take every key there is over; how many."""
+        with self.source.client() as source:
+            keys = source.execute_command("CLUSTER", "GETKEYSINSLOT", self.slot, 1000)
+            if keys:
+                source.execute_command("MIGRATE", HOST, self.target.port, "", 0, 5000, "KEYS", *keys)
+        return len(keys)
+
+    def end(self) -> None:
+        """From here on the source sends away (``MOVED``)."""
+        with self.target.client() as target:
+            name = target.execute_command("CLUSTER MYID").decode()
+        for each in (self.target, self.source, *self.nodes):
+            with each.client() as client:
+                client.execute_command("CLUSTER", "SETSLOT", self.slot, "NODE", name)
+
+
 def free_port() -> int:
     """A port that nobody listens on."""
     with socket.socket() as probe:
