@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -105,7 +106,10 @@ def replicated(binary: Path, sentinels: int = 0) -> Iterator[tuple[Node, Node, l
         wait(lambda: linked(replica), lambda: "the replica finds no master")
         watchers = [stack.enter_context(_sentinel(binary, master)) for _ in range(sentinels)]
         for each in watchers:
-            wait(lambda each=each: _sees(each, sentinels - 1), lambda: "the sentinels find no one another")  # type: ignore[misc]
+            wait(
+                partial(_sees, each, sentinels - 1, 1 if sentinels > 1 else 0),
+                lambda: "the sentinels find no one another",
+            )
         yield master, replica, watchers
 
 
@@ -160,15 +164,15 @@ def cluster(binary: Path, masters: int = 3, replicas: int = 0) -> Iterator[list[
                         bus = first.config_get("cluster-port")["cluster-port"]
                     client.execute_command("CLUSTER", "MEET", HOST, nodes[0].port, bus)
         for each in nodes[masters:] or nodes:
-            wait(lambda each=each: _knows(each, len(nodes)), lambda: "the nodes do not find one another")  # type: ignore[misc]
+            wait(partial(_knows, each, len(nodes)), lambda: "the nodes do not find one another")
         for number, each in enumerate(nodes[masters:]):
             with nodes[number].client() as master, each.client() as client:
                 client.execute_command(
                     "CLUSTER", "REPLICATE", master.execute_command("CLUSTER MYID").decode()
                 )
-            wait(lambda each=each: linked(each), lambda: "a replica finds no master")  # type: ignore[misc]
+            wait(partial(linked, each), lambda: "a replica finds no master")
         for each in nodes:
-            wait(lambda each=each: healthy(each), lambda: "the cluster does not come up")  # type: ignore[misc]
+            wait(partial(healthy, each), lambda: "the cluster does not come up")
         yield nodes
 
 
@@ -240,13 +244,13 @@ def wait(
 def linked(replica: Node) -> bool:
     """Whether a replica follows its master."""
     with replica.client() as client:
-        return client.info("replication").get("master_link_status") == "up"
+        return bool(client.info("replication").get("master_link_status") == "up")
 
 
 def healthy(each: Node) -> bool:
     """Whether a node takes the cluster for whole."""
     with each.client() as client:
-        return client.execute_command("CLUSTER INFO").get("cluster_state") == "ok"
+        return bool(client.execute_command("CLUSTER INFO").get("cluster_state") == "ok")
 
 
 def _knows(each: Node, count: int) -> bool:
@@ -254,7 +258,7 @@ def _knows(each: Node, count: int) -> bool:
         return int(client.execute_command("CLUSTER INFO").get("cluster_known_nodes", 0)) == count
 
 
-def _sees(sentinel: Node, others: int) -> bool:
+def _sees(sentinel: Node, others: int, replicas: int) -> bool:
     with sentinel.client() as client:
         state = client.execute_command("SENTINEL", "MASTER", "main")
         fields = state if isinstance(state, dict) else dict(zip(state[::2], state[1::2], strict=True))
@@ -264,4 +268,4 @@ def _sees(sentinel: Node, others: int) -> bool:
             else value
             for key, value in fields.items()
         }
-        return int(plain["num-other-sentinels"]) == others and int(plain.get("num-slaves", 0)) == 1
+        return int(plain["num-other-sentinels"]) == others and int(plain.get("num-slaves", 0)) >= replicas

@@ -124,7 +124,8 @@ class RedisSettings(BaseModel):
     model_config = FROZEN
 
     url: Annotated[SecretStr, AfterValidator(redis_url)] | None = Field(
-        None, description="redis://, rediss:// or unix://; unset: a server of the daemon's own"
+        None,
+        description="redis://, unix://, redis+sentinel:// or redis+cluster://; unset: a server of the daemon's own",
     )
     namespace: Annotated[str, AfterValidator(values.namespace)] = Field(
         "watcher", description="prefix of every key, written as a hash tag"

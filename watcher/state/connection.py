@@ -15,7 +15,7 @@ from redis.asyncio.sentinel import (
     SentinelManagedConnection,
     SentinelManagedSSLConnection,
 )
-from redis.backoff import FullJitterBackoff
+from redis.backoff import FullJitterBackoff, NoBackoff
 from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 
@@ -65,10 +65,11 @@ class _MasterPool(SentinelConnectionPool, BlockingConnectionPool):
 
 def _to_master(wanted: StoreUrl, most: int) -> Redis:
     manners = _manners(wanted)
-    ours = {name: manners[name] for name in ("socket_timeout", "socket_connect_timeout", "client_name")}
+    asked = {name: manners[name] for name in ("socket_timeout", "socket_connect_timeout", "client_name")}
+    asked["retry"] = Retry(NoBackoff(), 0)  # the next one is asked instead
     sentinel = Sentinel(  # type: ignore[no-untyped-call]
         wanted.nodes,
-        sentinel_kwargs={"ssl": wanted.tls, **ours, **wanted.sentinel_options},
+        sentinel_kwargs={"ssl": wanted.tls, **asked, **wanted.sentinel_options},
         db=wanted.db,
         **manners,
     )
