@@ -14,8 +14,8 @@ from typing import Any, Final
 
 from redis.asyncio.cluster import ClusterNode, ClusterPipeline, PipelineCommand, RedisCluster
 from redis.cluster import get_node_name
+from redis.exceptions import AskError, MovedError, RedisClusterException, SlotNotCoveredError
 from redis.exceptions import ConnectionError as RedisConnectionError
-from redis.exceptions import RedisClusterException, SlotNotCoveredError
 
 from watcher.settings.store_url import Node
 
@@ -93,6 +93,20 @@ class Cluster(RedisCluster):
             self._initialize = True  # it has joined since: learn of it with the next try
             raise RedisConnectionError("a slot is on its way to a node that is not known yet")
         return _Asked(node)  # type: ignore[return-value] # it does what redis-py uses here
+
+    async def write_and_wait(self, key: str, replicas: int, milliseconds: int) -> int:
+        """How many replicas of the key's master have all that was written there, after so long at most."""
+        await self.initialize()
+        place = {"target_nodes": self.get_node_from_key(key)}
+        try:
+            async with self.pipeline() as pipe:
+                pipe.set(key, 1, ex=60)
+                pipe.execute_command("WAIT", replicas, milliseconds, **place)
+                _, have = await pipe.execute(allow_redirections=False)  # it would part the two
+        except (AskError, MovedError):
+            await self.set(key, 1, ex=60)  # learn where the slot has gone; the next try asks there
+            return 0
+        return int(have)
 
     async def _determine_slot(self, command: str, *args: Any) -> int:
         if command not in _READS:

@@ -122,6 +122,10 @@ class Leadership:
             if await self._acquired(waiting):
                 waiting = False
                 await self._hold(work)
+                this = asyncio.current_task()
+                if this is not None and this.cancelling():
+                    # A group that fails just as it is cancelled tells of the failure alone (before Python 3.13).
+                    raise asyncio.CancelledError
             elif not waiting:
                 waiting = True
                 log.info("lease.waiting", shard=self._shard)

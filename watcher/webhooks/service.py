@@ -31,6 +31,7 @@ class Webhooks:
 
     It is of use without endpoints, too: it keeps the place in the stream from which an endpoint that is
     configured later begins. ``consumer`` is this process's name, different from every other replica's.
+    ``wait_replicas`` of the store must have an event before it is delivered.
     ``jitter`` gives a fraction from 0 to 1, anew each time.
 
     Raises:
@@ -49,6 +50,7 @@ class Webhooks:
         consumer: str,
         sender: Callable[[Endpoint, Clock], Sender] = HttpSender,
         take_over_after: float = TAKE_OVER_AFTER,
+        wait_replicas: int = 0,
     ) -> None:
         self._redis = redis
         self._keys = keys
@@ -56,7 +58,7 @@ class Webhooks:
         self._clock = clock
         self._metrics = metrics
         self._jitter = jitter
-        self._group = EventGroup(redis, keys, consumer)
+        self._group = EventGroup(redis, keys, consumer, wait_replicas)
         self._take_over_after = take_over_after
         self._outage = Outage(clock)
         self._make_sender = sender

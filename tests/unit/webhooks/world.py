@@ -31,7 +31,13 @@ class World:
         self._clock: Clock = clock or self.clock
         self.metrics = Metrics()
 
-    def replica(self, *endpoints: Endpoint, consumer: str = "me", take_over_after: float = 10.0) -> Webhooks:
+    def replica(
+        self,
+        *endpoints: Endpoint,
+        consumer: str = "me",
+        take_over_after: float = 10.0,
+        wait_replicas: int = 0,
+    ) -> Webhooks:
         return Webhooks(
             self.redis,
             self.keys,
@@ -41,6 +47,7 @@ class World:
             jitter=lambda: 0.5,
             consumer=consumer,
             take_over_after=take_over_after,
+            wait_replicas=wait_replicas,
         )
 
     @asynccontextmanager
