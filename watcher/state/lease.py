@@ -10,8 +10,8 @@ import asyncio
 import os
 import secrets
 import socket
-from collections.abc import Awaitable, Callable, Iterable
-from typing import Final
+from collections.abc import Awaitable, Callable, Coroutine, Iterable
+from typing import Any, Final
 
 import structlog
 from redis.asyncio import Redis
@@ -121,11 +121,7 @@ class Leadership:
         while True:
             if await self._acquired(waiting):
                 waiting = False
-                await self._hold(work)
-                this = asyncio.current_task()
-                if this is not None and this.cancelling():
-                    # A group that fails just as it is cancelled tells of the failure alone (before Python 3.13).
-                    raise asyncio.CancelledError
+                await _undivided(self._hold(work))
             elif not waiting:
                 waiting = True
                 log.info("lease.waiting", shard=self._shard)
@@ -175,3 +171,18 @@ class Leadership:
 
 async def _run(work: Callable[[str], Awaitable[None]], nonce: str) -> None:
     await work(nonce)
+
+
+async def _undivided(work: Coroutine[Any, Any, None]) -> None:
+    """Run work in a task of its own.
+
+    Before Python 3.13 a group of tasks that is cancelled while it ends for a failure tells of the failure alone:
+    whoever was told to stop would go on.
+    """
+    task = asyncio.create_task(work)
+    try:
+        await asyncio.wait({task})
+    finally:
+        task.cancel()
+        await asyncio.wait({task})
+    await task
