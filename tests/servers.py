@@ -28,11 +28,11 @@ PATIENCE = 30.0
 
 
 def binaries() -> list[Path]:
-    """Every server program on this machine: the daemon's own, those on the PATH, those of TEST_REDIS_SERVERS.
+    """Every server program on this machine: the daemon's own, those on the PATH, those of ``TEST_REDIS_SERVERS``.
 
-    The variable holds paths, separated as in PATH.
+    The variable holds paths, separated as in ``PATH``. ``TEST_REDIS_SERVER`` takes the place of the daemon's own.
     """
-    found = [str(find_binary())]
+    found = [os.environ.get("TEST_REDIS_SERVER") or str(find_binary())]
     found += [path for name in ("redis-server", "valkey-server") if (path := shutil.which(name))]
     found += [path for path in os.environ.get("TEST_REDIS_SERVERS", "").split(os.pathsep) if path]
     return [Path(path).absolute() for path in dict.fromkeys(found)]

@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import AsyncIterator, Iterator
 from contextlib import aclosing
 from itertools import chain
+from pathlib import Path
 
 import pytest
 from redis.asyncio import Redis
@@ -13,7 +14,7 @@ from redis.crc import key_slot
 from redis.exceptions import RedisError
 from structlog.testing import capture_logs
 
-from tests.servers import HOST, Move, Node, binaries, cluster, free_port, healthy, node, owner, wait
+from tests.servers import HOST, Move, Node, cluster, free_port, healthy, node, owner, wait
 from tests.unit.webhooks.builders import endpoint, event, publish
 from tests.unit.webhooks.receiver import receiving
 from tests.unit.webhooks.world import World, arrived, until
@@ -34,15 +35,15 @@ from watcher.state.weights import Weights
 from watcher.webhooks import control
 from watcher.webhooks.stats import all_stats
 
-pytestmark = [pytest.mark.xdist_group("cluster"), pytest.mark.timeout(120)]
+pytestmark = [pytest.mark.every_server, pytest.mark.xdist_group("cluster"), pytest.mark.timeout(120)]
 
 SHARDS = [Keys("c", shard, 4) for shard in range(4)]
 SCOPE = Scope(EntityId("entity"))
 
 
 @pytest.fixture(scope="module")
-def nodes() -> Iterator[list[Node]]:
-    with cluster(binaries()[0]) as nodes:
+def nodes(binary: Path) -> Iterator[list[Node]]:
+    with cluster(binary) as nodes:
         yield nodes
 
 
@@ -231,16 +232,16 @@ async def test_a_cluster_that_is_not_there_is_an_unavailable_store() -> None:
             await Store(redis, SHARDS[0]).load(SCOPE)
 
 
-async def test_a_server_that_is_no_cluster_says_so() -> None:
-    with node(binaries()[0]) as single:
+async def test_a_server_that_is_no_cluster_says_so(binary: Path) -> None:
+    with node(binary) as single:
         async with aclosing(connect(f"redis+cluster://{HOST}:{single.port}")) as redis:
             with pytest.raises(StoreUnavailable, match="Cluster mode is not enabled"), store_errors():
                 await redis.get("key")
 
 
-async def test_a_master_that_dies_costs_nothing_that_its_replica_has() -> None:
+async def test_a_master_that_dies_costs_nothing_that_its_replica_has(binary: Path) -> None:
     """The replica is promoted by the other masters; who delivers goes on by itself."""
-    with cluster(binaries()[0], 3, 1) as nodes, capture_logs() as logs:
+    with cluster(binary, 3, 1) as nodes, capture_logs() as logs:
         keys = next(keys for keys in SHARDS if owner(nodes, key_slot(keys.lease.encode())) is nodes[0])
         slot = key_slot(keys.lease.encode())
         async with aclosing(connect(url(nodes))) as redis, receiving() as receiver:

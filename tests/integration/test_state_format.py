@@ -23,6 +23,8 @@ from watcher.state.keys import Keys
 from watcher.state.lease import Leadership, Lease, LeaseLostError
 from watcher.state.versions import Standing
 
+pytestmark = pytest.mark.every_server
+
 KEYS = Keys("f")
 NONCE = "host/1/abc"
 

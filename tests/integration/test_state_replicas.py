@@ -6,6 +6,7 @@ import asyncio
 import signal
 from collections.abc import Iterator
 from contextlib import aclosing
+from pathlib import Path
 
 import pytest
 import redis as sync_redis
@@ -13,7 +14,7 @@ from structlog.testing import capture_logs
 
 from tests.fakes import EagerClock
 from tests.integration.conftest import Server
-from tests.servers import Node, binaries, cluster, linked, replicated, wait
+from tests.servers import Node, cluster, linked, replicated, wait
 from tests.unit.webhooks.builders import endpoint, event, publish
 from tests.unit.webhooks.receiver import receiving
 from tests.unit.webhooks.world import World, arrived, until
@@ -28,14 +29,14 @@ from watcher.state.keys import Keys
 from watcher.state.replicas import Replicas
 from watcher.state.store import Store
 
-pytestmark = [pytest.mark.xdist_group("replicas"), pytest.mark.timeout(120)]
+pytestmark = [pytest.mark.every_server, pytest.mark.xdist_group("replicas"), pytest.mark.timeout(120)]
 
 KEYS = Keys("r")
 
 
 @pytest.fixture(scope="module")
-def pair() -> Iterator[tuple[Node, Node]]:
-    with replicated(binaries()[0]) as (master, replica, _):
+def pair(binary: Path) -> Iterator[tuple[Node, Node]]:
+    with replicated(binary) as (master, replica, _):
         yield master, replica
 
 
@@ -78,8 +79,8 @@ async def test_where_it_may_not_be_asked_it_says_so(redis_url: str, redis_server
     assert [each.setting for each in weaknesses([reading], failover=False)] == ["CONFIG GET"]
 
 
-async def test_every_master_of_a_cluster_is_asked_and_waited_for() -> None:
-    with cluster(binaries()[0]) as nodes:
+async def test_every_master_of_a_cluster_is_asked_and_waited_for(binary: Path) -> None:
+    with cluster(binary) as nodes:
         async with aclosing(connect(f"redis+cluster://127.0.0.1:{nodes[0].port}")) as redis:
             readings = await inspect(redis)
             assert {each.server for each in readings} == {f"127.0.0.1:{each.port}" for each in nodes}

@@ -38,6 +38,8 @@ from watcher.state.weights import Weights
 from watcher.webhooks import control, letters
 from watcher.webhooks.stats import all_stats, needed_from
 
+pytestmark = pytest.mark.every_server
+
 ACL = (Path(__file__).parents[2] / "deploy" / "redis" / "watcher.acl").read_text()
 SHARDS = [Keys("watcher", shard, 2) for shard in range(2)]
 """Of the namespace that the rights are for."""

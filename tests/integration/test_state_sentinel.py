@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import asyncio
 from contextlib import aclosing
+from pathlib import Path
 
 import pytest
 from redis.exceptions import RedisError
 from structlog.testing import capture_logs
 
-from tests.servers import HOST, Node, binaries, free_port, replicated, wait
+from tests.servers import HOST, Node, free_port, replicated, wait
 from tests.unit.webhooks.builders import endpoint, event, publish
 from tests.unit.webhooks.receiver import receiving
 from tests.unit.webhooks.world import World, arrived, until
@@ -20,7 +21,7 @@ from watcher.state.keys import Keys
 from watcher.state.lease import Lease
 from watcher.state.store import Store, store_errors
 
-pytestmark = [pytest.mark.xdist_group("sentinel"), pytest.mark.timeout(120)]
+pytestmark = [pytest.mark.every_server, pytest.mark.xdist_group("sentinel"), pytest.mark.timeout(120)]
 
 KEYS = Keys("s")
 
@@ -34,8 +35,8 @@ def sentinel_url(sentinels: list[Node], service: str = "main") -> str:
     return f"redis+sentinel://{','.join(f'{HOST}:{each.port}' for each in sentinels)}/{service}/1"
 
 
-async def test_the_master_is_followed_to_another_server() -> None:
-    with replicated(binaries()[0], sentinels=2) as (master, replica, sentinels), capture_logs() as logs:
+async def test_the_master_is_followed_to_another_server(binary: Path) -> None:
+    with replicated(binary, sentinels=2) as (master, replica, sentinels), capture_logs() as logs:
         async with aclosing(connect(sentinel_url(sentinels))) as redis, receiving() as receiver:
             many = 2 * MOST_CONNECTIONS
             assert all(await asyncio.gather(*(redis.set(f"key-{each}", each) for each in range(many))))
@@ -69,9 +70,9 @@ async def test_the_master_is_followed_to_another_server() -> None:
     assert [each["event"] for each in logs if each["log_level"] == "error"] == []
 
 
-async def test_a_master_that_is_made_a_replica_is_left() -> None:
+async def test_a_master_that_is_made_a_replica_is_left(binary: Path) -> None:
     """It refuses to write; the next try asks the sentinels again."""
-    with replicated(binaries()[0], sentinels=2) as (master, replica, sentinels):
+    with replicated(binary, sentinels=2) as (master, replica, sentinels):
         async with aclosing(connect(sentinel_url(sentinels))) as redis:
             store = Store(redis, KEYS)
             await redis.set("before", "1")
@@ -97,16 +98,18 @@ async def test_a_master_that_is_made_a_replica_is_left() -> None:
             assert client.get("after") == b"1"
 
 
-async def test_sentinels_that_do_not_answer_or_know_the_service_are_an_unavailable_store() -> None:
-    with replicated(binaries()[0], sentinels=1) as (_, _, sentinels):
+async def test_sentinels_that_do_not_answer_or_know_the_service_are_an_unavailable_store(
+    binary: Path,
+) -> None:
+    with replicated(binary, sentinels=1) as (_, _, sentinels):
         for url in (sentinel_url(sentinels, "other"), f"redis+sentinel://{HOST}:{free_port()}/main"):
             async with aclosing(connect(url)) as redis:
                 with pytest.raises(StoreUnavailable, match="No master found"):
                     await Lease(redis, KEYS, SystemClock()).acquire()
 
 
-async def test_sentinels_may_have_a_password_of_their_own() -> None:
-    with replicated(binaries()[0], sentinels=1) as (master, _, sentinels):
+async def test_sentinels_may_have_a_password_of_their_own(binary: Path) -> None:
+    with replicated(binary, sentinels=1) as (master, _, sentinels):
         with sentinels[0].client() as client, master.client() as server:
             client.execute_command("SENTINEL", "SET", "main", "auth-pass", "one")
             server.config_set("requirepass", "one")

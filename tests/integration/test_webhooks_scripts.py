@@ -23,6 +23,8 @@ from watcher.webhooks.queue import DeliveryQueue, Died, GiveBack, Record, Retrie
 from watcher.webhooks.routing import Routed
 from watcher.webhooks.stats import LaneStats, all_stats, lane_stats, needed_from, set_gauges
 
+pytestmark = pytest.mark.every_server
+
 LANE_KEYS = [KEYS.due("one"), KEYS.claimed("one"), KEYS.waiting("one")]
 SETTLE_WORDS = ["", 5, 0, 0, "", 10, 2000, 60000, 1, 5000, 0]
 RECORD = Record(1, 5, 6, 500, Reason.HTTP_5XX)

@@ -65,7 +65,10 @@ class _MasterPool(SentinelConnectionPool, BlockingConnectionPool):
 
 def _to_master(wanted: StoreUrl, most: int) -> Redis:
     manners = _manners(wanted)
-    asked = {name: manners[name] for name in ("socket_timeout", "socket_connect_timeout", "client_name")}
+    asked = {
+        name: manners[name]
+        for name in ("socket_timeout", "socket_connect_timeout", "client_name", "driver_info")
+    }
     asked["retry"] = Retry(NoBackoff(), 0)  # the next one is asked instead
     sentinel = Sentinel(  # type: ignore[no-untyped-call]
         wanted.nodes,
@@ -104,6 +107,7 @@ def _manners(wanted: StoreUrl) -> dict[str, Any]:
         "retry": Retry(FullJitterBackoff(cap=0.5, base=0.05), retries=RETRIES),
         "retry_on_error": [RedisConnectionError, RedisTimeoutError],
         "client_name": "ocr-watcher",
+        "driver_info": None,  # it would be told by a command that Redis 7.0 does not know
         **wanted.options,
     }
 
