@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from collections.abc import AsyncIterator, Iterator
 from contextlib import aclosing
-from itertools import chain
+from itertools import chain, count
 from pathlib import Path
 
 import pytest
@@ -239,6 +240,28 @@ async def test_a_server_that_is_no_cluster_says_so(binary: Path) -> None:
                 await redis.get("key")
 
 
+async def busy(redis: Redis, number: int, done: Counter[int]) -> None:
+    """Every kind of command, again and again; only the store's own errors are passed over."""
+    step = redis.register_script("return redis.call('GET', KEYS[1])")
+    for turn in count(number):
+        name = f"key-{turn * 7 % 100}"
+        try:
+            if turn % 4 == 0:
+                await redis.set(name, 1)
+            elif turn % 4 == 1:
+                await step(keys=[name])
+            elif turn % 4 == 2:
+                await redis.xread({f"stream-{turn % 100}": "0"}, block=20)
+            else:
+                async with redis.pipeline(transaction=False) as pipe:
+                    for each in range(5):
+                        pipe.get(f"key-{each}")
+                    await pipe.execute()
+        except RedisError:
+            await asyncio.sleep(0.01)
+        done[number] += 1
+
+
 async def test_a_master_that_dies_costs_nothing_that_its_replica_has(binary: Path) -> None:
     """The replica is promoted by the other masters; who delivers goes on by itself."""
     with cluster(binary, 3, 1) as nodes, capture_logs() as logs:
@@ -253,9 +276,17 @@ async def test_a_master_that_dies_costs_nothing_that_its_replica_has(binary: Pat
                 with nodes[0].client() as client:
                     client.set(f"{keys.tag}:mark", 1)
                     assert client.wait(1, 5000) == 1
+                turns: Counter[int] = Counter()
+                crowd = [asyncio.create_task(busy(redis, number, turns)) for number in range(40)]
+
+                async def warm() -> bool:
+                    return len(turns) == 40 and min(turns.values()) > 20
+
+                await until(warm)
                 nodes[0].kill()
                 alive = nodes[1:]
-                wait(
+                await asyncio.to_thread(
+                    wait,
                     lambda: all(healthy(each) for each in alive) and owner(alive, slot) is nodes[3],
                     lambda: "no failover",
                 )
@@ -270,5 +301,10 @@ async def test_a_master_that_dies_costs_nothing_that_its_replica_has(binary: Pat
                 await until(published)
                 await receiver.received(40)
                 await world.settled()
+                done = [task for task in crowd if task.done()]
+                for task in crowd:
+                    task.cancel()
+                await asyncio.wait(crowd)
+                assert [task.exception() for task in done] == []
     assert set(arrived(receiver)) == {event(number).id for number in range(40)}
     assert [each["event"] for each in logs if each["log_level"] == "error"] == []
