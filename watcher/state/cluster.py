@@ -2,15 +2,14 @@
 
 redis-py follows ``MOVED`` and learns of a failover by itself. What it lacks: its errors outside ``RedisError``
 would end workers that only have to try again; more commands at once than connections are refused instead of
-waiting; the place of ``XREADGROUP`` is asked of a node that may be dead; ``ASKING`` may go out on another connection
-than the command that it is for; and a connection may be closed under a command by another one that has failed.
+waiting; the place of ``XREADGROUP`` is asked of a node that may be dead; and ``ASKING`` may go out on another
+connection than the command that it is for.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from typing import Any, Final
 
 from redis.asyncio.cluster import ClusterNode, ClusterPipeline, PipelineCommand, RedisCluster
@@ -48,7 +47,7 @@ class Cluster(RedisCluster):
         )
         self._commands = asyncio.Semaphore(most)
         self._pipelines = asyncio.Semaphore(most)
-        kind = wrapped(_mended(self.connection_kwargs["connection_class"]))
+        kind = wrapped(self.connection_kwargs["connection_class"])
         self.connection_kwargs["connection_class"] = kind
         for node in self.nodes_manager.startup_nodes.values():
             node.connection_class = kind
@@ -117,29 +116,6 @@ class Cluster(RedisCluster):
         if len(slots) != 1:
             raise RedisClusterException(f"{command}: all keys must lie in one slot")
         return slots.pop()
-
-
-def _mended(base: type[Any]) -> type[Any]:
-    """A connection that says so when another command has closed it meanwhile, instead of stumbling over itself."""
-
-    class Mended(base):  # type: ignore[misc] # the class depends on the URL's scheme
-        async def send_packed_command(self, *args: Any, **kwargs: Any) -> None:
-            with _closed_meanwhile():
-                await super().send_packed_command(*args, **kwargs)
-
-        async def read_response(self, *args: Any, **kwargs: Any) -> Any:
-            with _closed_meanwhile():
-                return await super().read_response(*args, **kwargs)
-
-    return Mended
-
-
-@contextmanager
-def _closed_meanwhile() -> Iterator[None]:
-    try:
-        yield
-    except (AttributeError, RuntimeError) as error:
-        raise RedisConnectionError("the connection was closed meanwhile") from error
 
 
 class _Pipeline(ClusterPipeline):

@@ -29,6 +29,8 @@ MOST_CONNECTIONS: Final = 100
 RETRIES: Final = 2
 """Times that a command is tried again on a broken connection, within a second."""
 
+_CLOSED: Final = "the connection was closed meanwhile"
+
 C = TypeVar("C", bound=AbstractConnection)
 
 
@@ -51,7 +53,7 @@ def connect(url: str, readers: int = 0) -> Redis:
         base, place = UnixDomainSocketConnection, {"path": wanted.socket}
     else:
         place["host"], place["port"] = wanted.nodes[0]
-    pool = BlockingConnectionPool(most, None, interruptible(base), db=wanted.db, **place, **_manners(wanted))
+    pool = BlockingConnectionPool(most, None, careful(base), db=wanted.db, **place, **_manners(wanted))
     return Redis.from_pool(pool)
 
 
@@ -82,7 +84,7 @@ def _to_master(wanted: StoreUrl, most: int) -> Redis:
         sentinel,
         max_connections=most,
         timeout=None,
-        connection_class=interruptible(base),
+        connection_class=careful(base),
         **sentinel.connection_kwargs,
     )
     return Redis.from_pool(pool)
@@ -91,7 +93,7 @@ def _to_master(wanted: StoreUrl, most: int) -> Redis:
 def _to_cluster(wanted: StoreUrl) -> Redis:
     manners = _manners(wanted)
     manners["retry"] = Retry(FullJitterBackoff(cap=0.5, base=0.05), retries=RETRIES)
-    cluster = Cluster(wanted.nodes, MOST_CONNECTIONS, interruptible, ssl=wanted.tls, **manners)
+    cluster = Cluster(wanted.nodes, MOST_CONNECTIONS, careful, ssl=wanted.tls, **manners)
     # It has the commands that the watcher uses, by the same names, though not the same class.
     return cast("Redis", cluster)
 
@@ -112,22 +114,32 @@ def _manners(wanted: StoreUrl) -> dict[str, Any]:
     }
 
 
-def interruptible(base: type[C]) -> type[C]:
-    """A connection on which no cancellation is lost.
+def careful(base: type[C]) -> type[C]:
+    """A connection on which no cancellation is lost, and that says so when it is closed under a command.
 
     redis-py sends under ``asyncio.wait_for``, which before Python 3.12 swallows a cancellation that comes just
-    as it is done: whoever was told to stop would work on.
+    as it is done: whoever was told to stop would work on. And where a failover makes one command close the
+    connections to a server, another that has just taken one of them would stumble over what is no longer there.
     """
 
-    class Interruptible(base):  # type: ignore[misc, valid-type] # the class depends on the URL's scheme
+    class Careful(base):  # type: ignore[misc, valid-type] # the class depends on the URL's scheme
         async def send_packed_command(
             self, command: bytes | str | Iterable[bytes], check_health: bool = True
         ) -> None:
             task = asyncio.current_task()
             before = task.cancelling() if task else 0
-            await super().send_packed_command(command, check_health)
+            try:
+                await super().send_packed_command(command, check_health)
+            except (AttributeError, RuntimeError) as error:
+                raise RedisConnectionError(_CLOSED) from error
             if task is not None and task.cancelling() > before:
                 await self.disconnect(nowait=True)  # nobody will read the answer
                 raise asyncio.CancelledError
 
-    return Interruptible
+        async def read_response(self, *args: Any, **kwargs: Any) -> Any:
+            try:
+                return await super().read_response(*args, **kwargs)
+            except (AttributeError, RuntimeError) as error:
+                raise RedisConnectionError(_CLOSED) from error
+
+    return Careful
