@@ -138,6 +138,10 @@ def test_a_wrong_value(name: str, text: str, told: str) -> None:
             "WATCHER_MONITE__CLIENT_ID: holds a space, a line break or a character outside ASCII;",
         ),
         (
+            {"REDIS__WAIT_REPLICAS": "1"},
+            "WATCHER_REDIS__WAIT_REPLICAS: is set, and the embedded store has no replicas",
+        ),
+        (
             {"REDIS__URL": "redis://store", "REDIS__PORT": "7000"},
             "WATCHER_REDIS__PORT: is only for the embedded store, but WATCHER_REDIS__URL is set;",
         ),
