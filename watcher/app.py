@@ -6,10 +6,10 @@ Building registers its undo; stopping is the reverse.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Coroutine
 from contextlib import AsyncExitStack, suppress
 from functools import partial
-from typing import Final
+from typing import Any, Final
 
 import structlog
 from redis.asyncio import Redis
@@ -33,7 +33,9 @@ from watcher.shard import Shard, Site
 from watcher.state.budget import SharedBudget
 from watcher.state.connection import connect
 from watcher.state.embedded import EmbeddedServer
+from watcher.state.format import guard
 from watcher.state.hints import HintStream
+from watcher.state.inspection import warn
 from watcher.state.keys import Keys
 from watcher.state.lease import break_leases
 from watcher.supervision import Supervisor
@@ -63,7 +65,7 @@ class App:
 
         Raises:
             ConfigurationError: the listener's address cannot be used.
-            StoreError: the embedded store cannot be run here.
+            StoreError: the embedded store cannot be run here, or a later version has written the store.
         """
         async with AsyncExitStack() as stack:
             shards = self._settings.redis.shards
@@ -91,11 +93,11 @@ class App:
             self._keep(stack, "fleet", membership.run)
             self._observer = await self._serve(stack, redis, parts, budget)
             for shard in parts:
-                self._keep(stack, f"webhooks-{shard.keys.shard}", shard.webhooks.run)
+                self._keep(stack, f"webhooks-{shard.keys.shard}", shard.deliver)
                 stack.push_async_callback(shard.webhooks.stop, GRACE)
             for shard in parts:
                 self._keep(stack, f"shard-{shard.keys.shard}", shard.lead)
-            await stop.wait()
+            await _first(stop.wait(), guard([shard.format for shard in parts], self._clock))
 
     async def reload(self, settings: Settings) -> None:
         """Go on with the endpoints of other settings; nothing else of them takes effect before a restart.
@@ -116,14 +118,16 @@ class App:
     async def _open_store(self, stack: AsyncExitStack, keys: list[Keys]) -> Redis:
         wanted = self._settings.redis
         if wanted.url is not None:
-            redis = connect(wanted.url.get_secret_value())
+            redis = connect(wanted.url.get_secret_value(), readers=2 * len(keys))
             stack.push_async_callback(redis.aclose)
+            at_risk = partial(warn, failover=wanted.survives_a_server, wait_replicas=wanted.wait_replicas)
+            self._keep(stack, "durability", partial(at_risk, redis, self._clock))
             return redis
         server = EmbeddedServer(wanted.data_dir, wanted.port)
         await server.start()
         stack.push_async_callback(server.stop)
         self._keep(stack, "store", partial(_keep_running, server))
-        redis = connect(server.url)
+        redis = connect(server.url, readers=2 * len(keys))
         stack.push_async_callback(redis.aclose)
         # The directory is this daemon's alone, so a lease found here is that of one that was killed.
         await break_leases(redis, keys)
@@ -169,7 +173,20 @@ async def _keep_running(server: EmbeddedServer) -> None:
         await server.start()
 
 
-async def _cancelled(task: asyncio.Task[None]) -> None:
+async def _first(*works: Coroutine[object, object, object]) -> None:
+    """Return, or raise what it raises, as soon as one of them ends."""
+    tasks = [asyncio.ensure_future(work) for work in works]
+    try:
+        done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+        for task in done:
+            task.result()
+    finally:
+        for task in tasks:
+            if not task.done():
+                await _cancelled(task)
+
+
+async def _cancelled(task: asyncio.Task[Any]) -> None:
     task.cancel()
     with suppress(asyncio.CancelledError):
         await task

@@ -32,10 +32,12 @@ from watcher.polling.poller import ScopeSource, ShardPoller
 from watcher.polling.schedule import Schedule
 from watcher.polling.scopes import DiscoveredScopes, ListedScopes
 from watcher.settings import Settings
+from watcher.state.format import NOTICE, Format
 from watcher.state.hints import HintStream
 from watcher.state.keys import Keys
 from watcher.state.lease import Lease
 from watcher.state.store import Store, store_errors
+from watcher.state.versions import Standing
 from watcher.state.weights import Weights
 from watcher.webhooks.service import Webhooks
 from watcher.webhooks.stats import needed_from
@@ -61,6 +63,7 @@ class Shard:
     clock: Clock
     retention: float
     leadership: Leadership
+    format: Format
     board: Board
     poller: ShardPoller
     webhooks: Webhooks
@@ -68,9 +71,16 @@ class Shard:
 
     async def lead(self) -> None:
         """Do what only the holder of the lease does, whenever this process is it, until cancelled."""
+        await self.format.until(Standing.CURRENT, Standing.OLDER)
         await self.leadership.run(self._lead)
 
+    async def deliver(self) -> None:
+        """Deliver until stopped, once the store holds what this version knows."""
+        await self.format.until(Standing.CURRENT)
+        await self.webhooks.run()
+
     async def _lead(self, nonce: str) -> None:
+        await self.format.bring_on(nonce)
         async with asyncio.TaskGroup() as group:
             if self.alerts is not None:
                 await self.alerts.events.prepare()
@@ -123,6 +133,7 @@ class Site:
             clock=self.clock,
             retention=self.settings.events.retention,
             leadership=leadership,
+            format=Format(self.redis, keys, self.clock, notice=NOTICE if self.settings.redis.url else 0.0),
             board=board,
             poller=self._poller(keys, board),
             webhooks=self._webhooks(keys),
@@ -168,6 +179,7 @@ class Site:
             metrics=self.metrics,
             jitter=random.random,
             slots=lambda endpoint: self.shares.of(endpoint.name, endpoint.concurrency),
+            wait_replicas=self.settings.redis.wait_replicas,
             consumer=f"{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(4)}",
         )
 

@@ -1,6 +1,7 @@
 """A real server for every test process, emptied before each test. There is no fake one.
 
-``TEST_REDIS_SERVER`` names another server program (Redis 7.0+ or Valkey) than the one the daemon embeds.
+``TEST_REDIS_SERVER`` names another server program (Redis 7.0+ or Valkey) than the one the daemon embeds. What is
+marked ``every_server`` runs on each program that this machine has: see ``tests.servers.binaries``.
 """
 
 from __future__ import annotations
@@ -20,8 +21,8 @@ import pytest
 import redis as sync_redis
 import redis.asyncio as async_redis
 
+from tests.servers import binaries
 from watcher.state.embedded import child
-from watcher.state.embedded.binary import find_binary
 
 _OPTIONS = {"port": "0", "unixsocket": "s", "save": "", "appendonly": "no", "maxmemory-policy": "noeviction"}
 
@@ -39,11 +40,21 @@ class Server:
         return f"unix://{self.socket}"
 
 
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """Run what is marked so on every server program there is."""
+    if "binary" in metafunc.fixturenames and metafunc.definition.get_closest_marker("every_server"):
+        metafunc.parametrize("binary", binaries(), indirect=True, ids=lambda path: path.name, scope="session")
+
+
 @pytest.fixture(scope="session")
-def redis_server() -> Iterator[Server]:
+def binary(request: pytest.FixtureRequest) -> Path:
+    """The server program under test."""
+    return Path(getattr(request, "param", binaries()[0]))
+
+
+@pytest.fixture(scope="session")
+def redis_server(binary: Path) -> Iterator[Server]:
     """One server per test process. Tests that change its configuration must change it back."""
-    named = os.environ.get("TEST_REDIS_SERVER")
-    binary = Path(named).absolute() if named else find_binary()
     # Not pytest's own tmp_path: a unix socket's path may have some 100 bytes only.
     folder = Path(tempfile.mkdtemp(prefix="watcher-"))
     arguments = [word for name, value in _OPTIONS.items() for word in (f"--{name}", value)]

@@ -15,6 +15,7 @@ from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 from structlog.testing import capture_logs
 
+from tests.fakes import FakeClock, settle
 from tests.unit.state.heard_clock import HeardClock
 from watcher.errors import StoreError, StoreUnavailable
 from watcher.fleet.leadership import LEFT, RETRY, Leadership, Quota
@@ -23,6 +24,8 @@ from watcher.state.connection import connect
 from watcher.state.embedded import EmbeddedServer
 from watcher.state.keys import Keys
 from watcher.state.lease import PATIENCE, RENEWAL, Lease, LeaseLostError
+
+pytestmark = pytest.mark.every_server
 
 KEYS = Keys("t")
 
@@ -327,3 +330,30 @@ class TestStoreAway:
         await server.start()
         await office.clock.wait_out(RETRY)
         await office.begun.get()
+
+
+async def test_a_stop_while_the_lease_is_being_lost_is_not_forgotten(redis: Redis) -> None:
+    """Before Python 3.13 a group that fails and is cancelled tells of the failure alone."""
+    clock, begun, ending, release = FakeClock(), asyncio.Event(), asyncio.Event(), asyncio.Event()
+
+    async def work(nonce: str) -> None:
+        begun.set()
+        try:
+            await asyncio.get_running_loop().create_future()
+        finally:
+            ending.set()
+            await release.wait()
+
+    quota = Quota(1)
+    quota.known.set()
+    leadership = Leadership(Lease(redis, KEYS, clock), quota, clock, Metrics(), 0)
+    leading = asyncio.create_task(leadership.run(work))
+    await begun.wait()
+    await redis.set(KEYS.lease, "another")
+    await clock.advance(RENEWAL)
+    await ending.wait()
+    leading.cancel()
+    await settle()
+    release.set()
+    await asyncio.wait({leading}, timeout=5)
+    assert leading.cancelled()

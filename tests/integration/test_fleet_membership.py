@@ -25,6 +25,8 @@ from watcher.metrics import Metrics
 from watcher.state.keys import Keys
 from watcher.state.lease import RENEWAL, TERM
 
+pytestmark = pytest.mark.every_server
+
 SHARDS = 4
 ALL = [Keys("t", number, SHARDS) for number in range(SHARDS)]
 KEYS = ALL[0]

@@ -21,6 +21,8 @@ from watcher.state.connection import connect
 from watcher.state.hints import LONGEST, HintStream, parse
 from watcher.state.keys import Keys, shard_of
 
+pytestmark = pytest.mark.every_server
+
 T0 = 1_800_000_000.0
 KEYS = Keys("t")
 TASK = "2f0ab5fe-6b6f-4a8c-8b6e-0f1d3f2e9c11"

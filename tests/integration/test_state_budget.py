@@ -27,6 +27,8 @@ from watcher.state.budget import LATE, LONGEST_PAUSE, PATIENCE, PROMPT, TRIES, S
 from watcher.state.connection import connect
 from watcher.state.keys import Keys
 
+pytestmark = pytest.mark.every_server
+
 KEYS = Keys("t")
 WINDOW = 0.05
 MICROS = 1_000_000

@@ -22,6 +22,8 @@ from watcher.state.records import Known, Start
 from watcher.state.scope import ScopeState
 from watcher.state.store import Change, Commit, Outcome, Store
 
+pytestmark = pytest.mark.every_server
+
 KEYS = Keys("t")
 SCOPE = Scope()
 NONCE = "host/1/abc"

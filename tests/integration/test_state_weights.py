@@ -11,6 +11,8 @@ from watcher.state.keys import Keys
 from watcher.state.lease import TERM
 from watcher.state.weights import Weights
 
+pytestmark = pytest.mark.every_server
+
 SHARDS = [Keys("t", number, 3) for number in range(3)]
 
 

@@ -29,6 +29,8 @@ from watcher.webhooks.queue import (
 )
 from watcher.webhooks.stats import LaneStats, lane_stats
 
+pytestmark = pytest.mark.every_server
+
 BREAKER = Breaker(threshold=3, first=2.0, longest=10.0, patience=3600.0)
 FAILED = Effect(failed=True)
 RECORD = Record(1, 5, 6, 500, Reason.HTTP_5XX)

@@ -10,6 +10,8 @@ from watcher.state.keys import Keys
 from watcher.webhooks.bucket import Bucket, Taken
 
 NOW = 1_800_000_000.0
+pytestmark = pytest.mark.every_server
+
 SHARDS = [Keys("t", number, 2) for number in range(2)]
 
 

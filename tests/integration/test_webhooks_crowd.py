@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 from redis.asyncio import Redis
 
-from tests.unit.webhooks.authority import Authority, server_side
+from tests.authority import Authority, server_side
 from tests.unit.webhooks.builders import KEYS, NOW, endpoint, event, publish
 from tests.unit.webhooks.receiver import Answer, Receiver, answer, drip, flood, hang, receiving, reset
 from tests.unit.webhooks.world import World

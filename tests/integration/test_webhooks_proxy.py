@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from pydantic import SecretStr
 
-from tests.unit.webhooks.authority import Authority, server_side
+from tests.authority import Authority, server_side
 from tests.unit.webhooks.builders import endpoint
 from tests.unit.webhooks.proxy import proxying
 from tests.unit.webhooks.receiver import answer, close, hang, receiving

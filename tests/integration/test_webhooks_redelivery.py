@@ -19,6 +19,8 @@ from watcher.webhooks.outcome import Delivered, Reason
 from watcher.webhooks.queue import Died, Record, Settlement
 from watcher.webhooks.replay import Replay, replay
 
+pytestmark = pytest.mark.every_server
+
 EVERYTHING = Choice()
 LETTER = Letter("one", "1700000000000-0", "event", "ocr_task.success", "task", "http_5xx", 10, "500", "", "")
 

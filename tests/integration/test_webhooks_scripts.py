@@ -23,6 +23,8 @@ from watcher.webhooks.queue import DeliveryQueue, Died, GiveBack, Record, Retrie
 from watcher.webhooks.routing import Routed
 from watcher.webhooks.stats import LaneStats, all_stats, lane_stats, needed_from, set_gauges
 
+pytestmark = pytest.mark.every_server
+
 ORDER_KEYS = [KEYS.line("one"), KEYS.ordered("one")]
 ACCEPT_KEYS = [
     *(KEYS.events, KEYS.cursor(GROUP), KEYS.endpoints),

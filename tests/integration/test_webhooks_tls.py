@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from tests.unit.webhooks.authority import Authority, server_side
+from tests.authority import Authority, server_side
 from tests.unit.webhooks.builders import endpoint
 from tests.unit.webhooks.receiver import receiving
 from watcher.clock import SystemClock

@@ -165,7 +165,9 @@ def test_alert_urls(text: str) -> None:
     [
         "redis://127.0.0.1:6379/0",
         "redis://u:p%40@store",
-        "rediss://store:6380/2?ssl_cert_reqs=required&ssl_ca_certs=/ca.pem",
+        "rediss://store:6380/2?ssl_cert_reqs=required&ssl_check_hostname=true",
+        "redis+sentinel://u:p@a,b:26380,[::1]/main/2?sentinel_password=q",
+        "rediss+cluster://u:p@a:7000,b:7001",
         "redis://[::1]:6379",
         "unix:///run/valkey.sock?db=3",
         "unix://u:p@/run/valkey.sock",

@@ -58,9 +58,18 @@ from tests.unit.test_settings import ENTITY, endpoint, fault, faults
         # The store
         ("REDIS__URL", "http://store", "is not the URL of a Redis server; give redis://"),
         ("REDIS__URL", "store:6379", "is not the URL of a Redis server"),
-        ("REDIS__URL", "redis+sentinel://a,b/main", "Sentinel and Cluster are not supported"),
-        ("REDIS__URL", "redis+cluster://a", "Sentinel and Cluster are not supported"),
-        ("REDIS__URL", "rediss+cluster://a", "or unix:///path/to/socket"),
+        ("REDIS__URL", "redis+sentinel://a,b", "names no service"),
+        ("REDIS__URL", "redis+sentinel://a,b/main/x", "a database that is not a number"),
+        ("REDIS__URL", "redis+sentinel:///main", "names no host"),
+        ("REDIS__URL", "redis+cluster://a/1", "a cluster has database 0 alone; take it out"),
+        ("REDIS__URL", "redis+cluster://a,,b", "a host or a port that cannot be read"),
+        ("REDIS__URL", "redis+cluster://a?sentinel_password=x", "an option that is not allowed"),
+        ("REDIS__URL", "redis://a,b", "names several hosts; begin it with redis+sentinel://"),
+        ("REDIS__URL", "redis://store?ssl_ca_certs=/ca.pem", "carries ssl_ca_certs, but no TLS"),
+        ("REDIS__URL", "rediss://store?ssl_ca_certs=/no/ca.pem", "no file that can be read"),
+        ("REDIS__URL", "rediss://store?ssl_keyfile=/key.pem", "give both, or neither"),
+        ("REDIS__URL", "rediss://store?ssl_cert_reqs=maybe", "give one of none, optional, required"),
+        ("REDIS__URL", "redis://:p#q@store", "write it as %23"),
         ("REDIS__URL", "redis://", "names no host"),
         ("REDIS__URL", "redis://:p@", "names no host"),
         ("REDIS__URL", "redis://store/main", "a database that is not a number"),
@@ -127,6 +136,10 @@ def test_a_wrong_value(name: str, text: str, told: str) -> None:
         (
             {"MONITE__CLIENT_ID": "i d", "MONITE__CLIENT_SECRET": "s"},
             "WATCHER_MONITE__CLIENT_ID: holds a space, a line break or a character outside ASCII;",
+        ),
+        (
+            {"REDIS__WAIT_REPLICAS": "1"},
+            "WATCHER_REDIS__WAIT_REPLICAS: is set, and the embedded store has no replicas",
         ),
         (
             {"REDIS__URL": "redis://store", "REDIS__PORT": "7000"},

@@ -27,6 +27,10 @@ REDIS_URLS = [
     "redis://x?db={}",
     "unix://{}",
     "redis+sentinel://{}",
+    "redis+sentinel://a,b/main?sentinel_password={}",
+    "redis+sentinel://a,b/main/{}",
+    "redis+cluster://a,{}",
+    "rediss://a?ssl_ca_certs={}",
     "redis://[{}",
 ]
 

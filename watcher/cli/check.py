@@ -10,12 +10,17 @@ from watcher.settings import load_settings
 
 
 def check() -> None:
-    """Check settings, API, store, every endpoint and alerts: a line each; exit code 1 if any fails."""
+    """Check settings, API, store, every endpoint and alerts: a line each; exit code 1 if any fails.
+
+    What the store's own settings put at risk is a warning.
+    """
     settings = load_settings(need_api=True)
     out = console()
 
     def show(finding: Finding) -> None:
         mark = "[green]ok  [/green]" if finding.good else "[red]FAIL[/red]"
+        if finding.doubt:
+            mark = "[yellow]warn[/yellow]"
         out.print(mark, finding.name, "-", finding.text, markup=True)
 
     show(Finding("settings", True, "complete"))

@@ -6,7 +6,7 @@ import asyncio
 import signal
 import sys
 from collections.abc import AsyncIterator, Coroutine
-from contextlib import asynccontextmanager
+from contextlib import aclosing, asynccontextmanager
 from typing import Final, TypeVar
 
 import uvloop
@@ -18,8 +18,8 @@ from watcher.errors import StoreError, StoreUnavailable
 from watcher.settings import Settings
 from watcher.state.connection import connect
 from watcher.state.embedded import embedded_url
+from watcher.state.format import readable
 from watcher.state.keys import Keys
-from watcher.state.store import store_errors
 
 T = TypeVar("T")
 
@@ -75,14 +75,13 @@ async def open_store(settings: Settings) -> AsyncIterator[Redis]:
     """A client of the store that a daemon with these settings uses, checked to answer.
 
     Raises:
-        StoreError: it does not answer; of an embedded one, that no daemon is running.
+        StoreError: it does not answer; of an embedded one, that no daemon is running; or another version wrote it.
     """
     wanted = settings.redis
     url = wanted.url.get_secret_value() if wanted.url else embedded_url(wanted.data_dir)
-    async with connect(url) as redis:
+    async with aclosing(connect(url)) as redis:
         try:
-            with store_errors():
-                await redis.ping()
+            await readable(redis, all_keys(settings))
         except StoreUnavailable as error:
             if wanted.url is not None:
                 raise

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import math
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Coroutine
 from dataclasses import dataclass, field
-from typing import Final
+from typing import Any, Final
 
 import structlog
 
@@ -89,7 +89,7 @@ class Leadership:
             if taken:
                 waiting = False
                 try:
-                    await self._hold(work)
+                    await _undivided(self._hold(work))
                 finally:
                     self._quota.taken -= 1
             elif not waiting:
@@ -171,3 +171,18 @@ def _first(failures: BaseExceptionGroup[BaseException]) -> str:
 
 async def _run(work: Callable[[str], Awaitable[None]], nonce: str) -> None:
     await work(nonce)
+
+
+async def _undivided(work: Coroutine[Any, Any, None]) -> None:
+    """Run work in a task of its own.
+
+    Before Python 3.13 a group of tasks that is cancelled while it ends for a failure tells of the failure alone:
+    whoever was told to stop would go on.
+    """
+    task = asyncio.create_task(work)
+    try:
+        await asyncio.wait({task})
+    finally:
+        task.cancel()
+        await asyncio.wait({task})
+    await task

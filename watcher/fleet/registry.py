@@ -46,6 +46,7 @@ class Registry:
         self._redis = redis
         self._keys = [keys.replicas, keys.replica_terms, keys.replica_doing]
         self._beat = redis.register_script(script(__package__, "beat"))
+        self._leave = redis.register_script(script(__package__, "leave"))
         self.replica: Final = f"{socket.gethostname()}/{os.getpid()}/{secrets.token_hex(_ID_BYTES)}"
 
     async def beat(self, doing: Doing) -> Fleet:
@@ -62,11 +63,7 @@ class Registry:
     async def leave(self) -> None:
         """Be forgotten at once."""
         with store_errors():
-            async with self._redis.pipeline(transaction=True) as pipe:
-                pipe.zrem(self._keys[0], self.replica)
-                pipe.zrem(self._keys[1], self.replica)
-                pipe.hdel(self._keys[2], self.replica)
-                await pipe.execute()
+            await self._leave(keys=self._keys, args=[self.replica])
 
     async def clear(self) -> None:
         """Forget all: they are known to be dead."""
@@ -76,17 +73,12 @@ class Registry:
 
 async def read_replicas(redis: Redis, keys: Keys) -> tuple[Replica, ...]:
     """The replicas that live, the eldest first. Raises ``StoreUnavailable``."""
+    read = redis.register_script(script(__package__, "living"))
     with store_errors():
-        seconds, micros = await redis.time()
-        async with redis.pipeline(transaction=True) as pipe:
-            pipe.zrange(keys.replicas, 0, -1, withscores=True)
-            pipe.zrange(keys.replica_terms, f"({seconds * 1000 + micros // 1000}", "+inf", byscore=True)
-            pipe.hgetall(keys.replica_doing)
-            joined, living, doing = await pipe.execute()
+        found = await read(keys=[keys.replicas, keys.replica_terms, keys.replica_doing])
     return tuple(
-        Replica(name.decode().rpartition("/")[0], at / 1000, _doing(doing.get(name)))
-        for name, at in joined
-        if name in set(living)
+        Replica(name.decode().rpartition("/")[0], float(joined) / 1000, _doing(told))
+        for name, joined, told in found
     )
 
 

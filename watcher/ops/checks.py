@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from contextlib import aclosing
 from dataclasses import dataclass
 
 from watcher.alerts.notifier import check_urls
 from watcher.clock import SystemClock
-from watcher.errors import StoreBusy, WatcherError
+from watcher.errors import StoreBusy, StoreError, WatcherError
 from watcher.metrics import Metrics
 from watcher.model import Scope
 from watcher.monite.budget import Budget
@@ -17,17 +18,22 @@ from watcher.monite.query import EntityQuery, TaskQuery
 from watcher.ops.reach import CheckError, reach
 from watcher.settings import Settings
 from watcher.state.connection import connect
+from watcher.state.durability import weaknesses
 from watcher.state.embedded import EmbeddedServer
+from watcher.state.format import readable
+from watcher.state.inspection import inspect
+from watcher.state.keys import Keys
 from watcher.state.store import store_errors
 
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """What one check found."""
+    """What one check found; ``doubt`` marks what works and may cost something all the same."""
 
     name: str
     good: bool
     text: str
+    doubt: bool = False
 
 
 async def run_checks(settings: Settings, show: Callable[[Finding], None]) -> list[Finding]:
@@ -50,7 +56,24 @@ async def run_checks(settings: Settings, show: Callable[[Finding], None]) -> lis
             finding = Finding(name, False, str(error))
         show(finding)
         findings.append(finding)
+        if name == "store" and finding.good:
+            for doubt in await _durability(settings):
+                show(doubt)
     return findings
+
+
+async def _durability(settings: Settings) -> list[Finding]:
+    """What the store's own settings put at risk. An embedded one's are the watcher's."""
+    wanted = settings.redis
+    if wanted.url is None:
+        return []
+    async with aclosing(connect(wanted.url.get_secret_value())) as redis:
+        try:
+            readings = await inspect(redis)
+        except StoreError as error:
+            return [Finding("store", True, f"its settings could not be checked: {error}", doubt=True)]
+    found = weaknesses(readings, failover=wanted.survives_a_server, wait_replicas=wanted.wait_replicas)
+    return [Finding("store", True, str(weakness), doubt=True) for weakness in found]
 
 
 async def _api(settings: Settings) -> str:
@@ -73,22 +96,25 @@ async def _store(settings: Settings) -> str:
     """Reach the store; an embedded one is started for a moment unless a daemon runs it already."""
     wanted = settings.redis
     if wanted.url is not None:
-        return await _answers(wanted.url.get_secret_value())
+        return await _answers(wanted.url.get_secret_value(), settings)
     server = EmbeddedServer(wanted.data_dir, wanted.port)
     try:
         await server.start()
     except StoreBusy:
-        return f"embedded in {wanted.data_dir}, run by a daemon: {await _answers(server.url)}"
+        return f"embedded in {wanted.data_dir}, run by a daemon: {await _answers(server.url, settings)}"
     try:
-        return f"embedded in {wanted.data_dir}: {await _answers(server.url)}"
+        return f"embedded in {wanted.data_dir}: {await _answers(server.url, settings)}"
     finally:
         await server.stop()
 
 
-async def _answers(url: str) -> str:
-    async with connect(url) as redis:
+async def _answers(url: str, settings: Settings) -> str:
+    shards = settings.redis.shards
+
+    async with aclosing(connect(url)) as redis:
         with store_errors():
             info = await redis.info("server")
+        await readable(redis, [Keys(settings.redis.namespace, number, shards) for number in range(shards)])
     name = "Valkey" if info.get("server_name") == "valkey" else "Redis"
     return f"{name} {info.get('valkey_version') or info.get('redis_version')} answers"
 

@@ -19,6 +19,7 @@ from pydantic import (
 from watcher.model import EVENT_PREFIX, PROCESSING, Micros
 from watcher.settings import values
 from watcher.settings.endpoint import FROZEN
+from watcher.settings.store_url import parse_store_url
 from watcher.settings.urls import api_root, notification_url, redis_url
 
 _DEFAULT_TYPES = tuple(name for name in values.EVENT_TYPES if name != EVENT_PREFIX + PROCESSING)
@@ -124,7 +125,8 @@ class RedisSettings(BaseModel):
     model_config = FROZEN
 
     url: Annotated[SecretStr, AfterValidator(redis_url)] | None = Field(
-        None, description="redis://, rediss:// or unix://; unset: a server of the daemon's own"
+        None,
+        description="redis://, unix://, redis+sentinel:// or redis+cluster://; unset: a server of the daemon's own",
     )
     namespace: Annotated[str, AfterValidator(values.namespace)] = Field(
         "watcher", description="prefix of every key, written as a hash tag"
@@ -134,12 +136,31 @@ class RedisSettings(BaseModel):
         description="directory of the embedded store; unset: ocr-watcher in the user's data directory",
     )
     shards: int = Field(1, ge=1, le=256, description="streams and leases that the scopes are spread over")
+    wait_replicas: int = Field(
+        0, ge=0, le=100, description="replicas of the store that must have an event before it is delivered"
+    )
     port: int | None = Field(
         None,
         ge=1,
         le=65535,
         description="port on 127.0.0.1 where the embedded store also listens, for subscribers; unset: none",
     )
+
+    @property
+    def survives_a_server(self) -> bool:
+        """Whether the store is one that another server takes over: behind sentinels, or a cluster."""
+        where = parse_store_url(self.url.get_secret_value()) if self.url else None
+        return where is not None and (where.cluster or bool(where.service))
+
+    @field_validator("wait_replicas")
+    @classmethod
+    def _replicated_only(cls, wait_replicas: int, info: ValidationInfo) -> int:
+        if wait_replicas and "url" in info.data and not info.data["url"]:
+            raise ValueError(
+                "is set, and the embedded store has no replicas, so nothing would be delivered; "
+                "set WATCHER_REDIS__URL, or leave it out"
+            )
+        return wait_replicas
 
     @field_validator("port")
     @classmethod

@@ -2,26 +2,18 @@
 
 from __future__ import annotations
 
+import os
 import re
 from typing import Final
 from urllib.parse import SplitResult, parse_qsl, unquote, urlsplit
 
 from pydantic import SecretStr
 
-_REDIS_FORMS: Final = "give redis://host:6379/0, rediss://host:6379/0 or unix:///path/to/socket"
+from watcher.settings.store_url import parse_store_url
+
 _PROXY_FORM: Final = "give http://host:3128, or http://user:password@host:3128"
-_REDIS_OPTIONS: Final = {
-    "db",
-    "username",
-    "password",
-    "client_name",
-    "ssl_ca_certs",
-    "ssl_certfile",
-    "ssl_keyfile",
-    "ssl_cert_reqs",
-    "ssl_check_hostname",
-}
-"""Any other option in the URL would override how the store itself sets up its connections."""
+_PASSWORDS: Final = {"password", "sentinel_password"}
+"""Options of a URL that are secret."""
 
 
 def api_root(value: str) -> str:
@@ -77,26 +69,12 @@ def _web(value: str) -> SplitResult:
 
 
 def redis_url(value: SecretStr) -> SecretStr:
-    """Where a Redis or Valkey server listens: ``redis://``, ``rediss://`` (TLS) or ``unix://``."""
-    url = _split(value.get_secret_value())
-    if url.scheme.startswith(("redis+", "rediss+")):
-        raise ValueError(f"Sentinel and Cluster are not supported by this version; {_REDIS_FORMS}")
-    if url.scheme not in ("redis", "rediss", "unix"):
-        raise ValueError(f"is not the URL of a Redis server; {_REDIS_FORMS}")
-    if url.scheme == "unix":
-        if not url.path.startswith("/") or url.path == "/" or url.netloc.rpartition("@")[2]:
-            raise ValueError(f"names no socket; {_REDIS_FORMS}")
-    elif not url.hostname:
-        raise ValueError(f"names no host; {_REDIS_FORMS}")
-    elif not re.fullmatch(r"(/\d*)?", url.path):
-        raise ValueError(f"names a database that is not a number; {_REDIS_FORMS}")
-    for option, given in parse_qsl(url.query, keep_blank_values=True):
-        if option not in _REDIS_OPTIONS:
-            raise ValueError(
-                f"carries an option that is not allowed; allowed are {', '.join(sorted(_REDIS_OPTIONS))}"
-            )
-        if option == "db" and not given.isdecimal():
-            raise ValueError(f"names a database that is not a number; {_REDIS_FORMS}")
+    """Where the store is; the forms stand in ``watcher.settings.store_url``."""
+    found = parse_store_url(value.get_secret_value())
+    for name in ("ssl_ca_certs", "ssl_certfile", "ssl_keyfile"):
+        path = found.options.get(name)
+        if isinstance(path, str) and not os.path.isfile(path):  # noqa: PTH113 - it takes any text
+            raise ValueError(f"has {name} that is no file that can be read; give the path of a PEM file")
     return value
 
 
@@ -111,11 +89,13 @@ def notification_url(value: SecretStr) -> SecretStr:
 
 def passwords(url: str) -> set[str]:
     """The password that a URL carries, as it is written there and as it is meant."""
-    try:
-        parts = urlsplit(url)
-    except ValueError:
-        return set()
-    inside = [parts.password, *(given for option, given in parse_qsl(parts.query) if option == "password")]
+    # Not by urlsplit: it gives up on some lists of hosts.
+    before, _, query = url.partition("?")
+    login = before.partition("://")[2].partition("/")[0].rpartition("@")[0]
+    inside = [
+        login.partition(":")[2],
+        *(given for option, given in parse_qsl(query) if option in _PASSWORDS),
+    ]
     return {form for word in inside if word for form in (word, unquote(word))}
 
 

@@ -3,31 +3,24 @@
 from __future__ import annotations
 
 from redis.asyncio import Redis
-from redis.exceptions import WatchError
 
 from watcher.state.backfill import Job, decode
 from watcher.state.keys import Keys
+from watcher.state.lua import script
 from watcher.state.store import store_errors
 
 
 async def ask(redis: Redis, keys: Keys, job: Job) -> Job:
     """Ask a shard for a job, unless one is under way there; the one that then is to be done."""
+    step = redis.register_script(script(__package__, "ask"))
     with store_errors():
-        async with redis.pipeline() as pipe:
-            while True:
-                await pipe.watch(keys.backfill)
-                held = decode(*await pipe.hmget(keys.backfill, "request", "progress"))
-                if held is not None and not held.done:
-                    return held
-                pipe.multi()  # type: ignore[no-untyped-call] # the client's own omission
-                pipe.hset(
-                    keys.backfill,
-                    mapping={"request": job.request.encode(), "progress": job.progress.encode()},
-                )
-                try:
-                    await pipe.execute()
-                except WatchError:
-                    continue
+        while True:
+            was = await redis.hmget(keys.backfill, "request", "progress")
+            held = decode(*was)
+            if held is not None and not held.done:
+                return held
+            args = [*(each or b"" for each in was), job.request.encode(), job.progress.encode()]
+            if await step(keys=[keys.backfill], args=args):
                 return job
 
 

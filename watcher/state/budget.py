@@ -74,6 +74,7 @@ class SharedBudget:
         self._window = math.ceil(window_seconds * MICROS)
         self._take = redis.register_script(script(__package__, "budget"))
         self._pause = redis.register_script(script(__package__, "pause"))
+        self._remaining = redis.register_script(script(__package__, "remaining"))
         self._process = secrets.token_hex(8)
         self._numbers = count()
         self._left: deque[str] = deque()
@@ -108,14 +109,12 @@ class SharedBudget:
     async def remaining(self) -> int:
         """How many requests could start at this moment, over all processes."""
         with store_errors():
-            seconds, micros = await self._redis.time()
-            async with self._redis.pipeline(transaction=False) as pipe:
-                pipe.exists(self._keys.budget_pause)
-                pipe.zcount(self._keys.budget, f"({seconds * MICROS + micros - self._window}", "+inf")
-                paused, started = await pipe.execute()
-        if paused or self._clock.monotonic() < self._not_before:
-            return 0
-        return max(0, self._limit - int(started))
+            left = int(
+                await self._remaining(
+                    keys=[self._keys.budget, self._keys.budget_pause], args=[self._limit, self._window]
+                )
+            )
+        return 0 if self._clock.monotonic() < self._not_before else left
 
     async def _admitted(self, request: str) -> float:
         """Wait until it may start; the moment when it asked and was counted."""

@@ -3,6 +3,8 @@
 | key | type | holds |
 |---|---|---|
 | ``{ns}:lease`` | string | the holder's nonce; expires with the lease |
+| ``{ns}:format`` | hash | the ``version`` of all this, and the ``next`` while it is being brought there |
+| ``{ns}:mark`` | string | written to see what replicas have; expires |
 | ``{ns}:scopes`` | set | keys of the scopes that were ever watched |
 | ``{ns}:scope:<scope>`` | hash | ``start``: first-run rule, ``coverage``: intervals read, ``adopted``, … |
 | ``{ns}:weight`` | string | what its scopes weigh in sharing the budget, and their number; expires as the lease does |
@@ -68,6 +70,16 @@ class Keys:
     def lease(self) -> str:
         """Key of the shard's lease."""
         return f"{self.tag}:lease"
+
+    @property
+    def format(self) -> str:
+        """Key of the version of what the shard holds."""
+        return f"{self.tag}:format"
+
+    @property
+    def mark(self) -> str:
+        """Key that is written to see which replicas have everything before it."""
+        return f"{self.tag}:mark"
 
     @property
     def scopes(self) -> str:

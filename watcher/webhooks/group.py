@@ -12,6 +12,7 @@ from watcher.events.group import ConsumerGroup, may_be_lost
 from watcher.settings import Endpoint
 from watcher.state.keys import Keys
 from watcher.state.lua import script
+from watcher.state.replicas import Replicas
 from watcher.webhooks.routing import Routed
 
 GROUP: Final = "webhooks"
@@ -35,13 +36,17 @@ class Accepted:
 
 
 class EventGroup:
-    """This process's part in the group, under the name ``consumer``."""
+    """This process's part in the group, under the name ``consumer``.
 
-    def __init__(self, redis: Redis, keys: Keys, consumer: str) -> None:
+    An entry is accepted once ``wait_replicas`` replicas of the store have it.
+    """
+
+    def __init__(self, redis: Redis, keys: Keys, consumer: str, wait_replicas: int = 0) -> None:
         self._redis = redis
         self._keys = keys
         self._consumer = consumer
         self._group = ConsumerGroup(redis, keys, GROUP)
+        self._replicas = Replicas(redis, keys, wait_replicas)
         self._accept = redis.register_script(script(_PACKAGE, "accept"))
 
     async def join(self) -> str | None:
@@ -93,6 +98,7 @@ class EventGroup:
 
         Entries rise; what is for an endpoint that keeps the order is accepted after everything before it.
         """
+        await self._replicas.caught_up()
         used = sorted({position for one in routed for position in one.endpoints})
         number = {position: f",{index}" for index, position in enumerate(used, start=1)}
         keys = [self._keys.events, self._keys.cursor(GROUP), self._keys.endpoints]

@@ -35,7 +35,8 @@ class Webhooks:
     It is of use without endpoints, too: it keeps the place in the stream from which an endpoint that is
     configured later begins. ``consumer`` is this process's name, different from every other replica's.
     ``jitter`` gives a fraction from 0 to 1, anew each time. ``slots`` gives what bounds the attempts at an endpoint
-    that are under way at once: its own ``concurrency`` where this is the only shard and replica.
+    that are under way at once: its own ``concurrency`` where this is the only shard and replica. ``wait_replicas``
+    of the store must have an event before it is delivered.
 
     Raises:
         ConfigurationError: from the constructor, where an endpoint's certificate file cannot be used.
@@ -54,6 +55,7 @@ class Webhooks:
         sender: Callable[[Endpoint, Clock], Sender] = HttpSender,
         slots: Callable[[Endpoint], Slots] = lambda endpoint: Slots(endpoint.concurrency),
         take_over_after: float = TAKE_OVER_AFTER,
+        wait_replicas: int = 0,
     ) -> None:
         self._redis = redis
         self._keys = keys
@@ -61,7 +63,7 @@ class Webhooks:
         self._clock = clock
         self._metrics = metrics
         self._jitter = jitter
-        self._group = EventGroup(redis, keys, consumer)
+        self._group = EventGroup(redis, keys, consumer, wait_replicas)
         self._take_over_after = take_over_after
         self._outage = Outage(clock)
         self._make_sender = sender

@@ -20,6 +20,8 @@ ENTITY = Scope(EntityId("3fa85f64-5717-4562-b3fc-2c963f66afa6"))
 def all_keys(keys: Keys, scope: Scope) -> list[str]:
     return [
         keys.lease,
+        keys.format,
+        keys.mark,
         keys.scopes,
         keys.events,
         keys.endpoints,

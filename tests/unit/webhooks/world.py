@@ -16,6 +16,7 @@ from tests.unit.webhooks.receiver import Receiver
 from watcher.clock import Clock
 from watcher.metrics import Metrics
 from watcher.settings import Endpoint
+from watcher.state.keys import Keys
 from watcher.webhooks.group import GROUP
 from watcher.webhooks.service import Webhooks
 
@@ -23,22 +24,30 @@ from watcher.webhooks.service import Webhooks
 class World:
     """The store and the clock that all replicas share. Half of each delay is waited."""
 
-    def __init__(self, redis: Redis, clock: Clock | None = None) -> None:
+    def __init__(self, redis: Redis, clock: Clock | None = None, keys: Keys = KEYS) -> None:
         self.redis = redis
+        self.keys = keys
         self.clock = FakeClock(NOW)
         self._clock: Clock = clock or self.clock
         self.metrics = Metrics()
 
-    def replica(self, *endpoints: Endpoint, consumer: str = "me", take_over_after: float = 10.0) -> Webhooks:
+    def replica(
+        self,
+        *endpoints: Endpoint,
+        consumer: str = "me",
+        take_over_after: float = 10.0,
+        wait_replicas: int = 0,
+    ) -> Webhooks:
         return Webhooks(
             self.redis,
-            KEYS,
+            self.keys,
             endpoints,
             clock=self._clock,
             metrics=self.metrics,
             jitter=lambda: 0.5,
             consumer=consumer,
             take_over_after=take_over_after,
+            wait_replicas=wait_replicas,
         )
 
     @asynccontextmanager
@@ -54,27 +63,27 @@ class World:
             await task
 
     async def waiting(self, name: str = "one") -> list[str]:
-        found: Any = await self.redis.zrange(KEYS.waiting(name), 0, -1)
+        found: Any = await self.redis.zrange(self.keys.waiting(name), 0, -1)
         return [entry_id.decode() for entry_id in found]
 
     async def due(self, name: str = "one") -> dict[str, float]:
         """When what waits is due, in unix seconds."""
-        found: Any = await self.redis.zrange(KEYS.due(name), 0, -1, withscores=True)
+        found: Any = await self.redis.zrange(self.keys.due(name), 0, -1, withscores=True)
         return {entry_id.decode(): score / 1000 for entry_id, score in found}
 
     async def claimed(self, name: str = "one") -> list[str]:
-        found: Any = await self.redis.zrange(KEYS.claimed(name), 0, -1)
+        found: Any = await self.redis.zrange(self.keys.claimed(name), 0, -1)
         return [entry_id.decode() for entry_id in found]
 
     async def dead(self, name: str = "one") -> list[dict[str, str]]:
-        found: Any = await self.redis.xrange(KEYS.dead(name))
+        found: Any = await self.redis.xrange(self.keys.dead(name))
         return [{key.decode(): value.decode() for key, value in letter.items()} for _, letter in found]
 
     async def attempted(self, count: int, name: str = "one") -> None:
         """Wait until so many attempts at a delivery have been written down as failed."""
 
         async def enough() -> bool:
-            records: Any = await self.redis.hvals(KEYS.attempts(name))
+            records: Any = await self.redis.hvals(self.keys.attempts(name))
             return any(f'"count":{count},'.encode() in record for record in records)
 
         await until(enough)
@@ -83,9 +92,9 @@ class World:
         """Wait until nothing of the stream is left to be accepted and nothing waits for this endpoint."""
 
         async def nothing() -> bool:
-            if not await self.redis.exists(KEYS.events):
+            if not await self.redis.exists(self.keys.events):
                 return False
-            groups: Any = await self.redis.xinfo_groups(KEYS.events)
+            groups: Any = await self.redis.xinfo_groups(self.keys.events)
             [group] = [one for one in groups if one["name"] == GROUP.encode()] or [None]
             return (
                 group is not None

@@ -1,0 +1,96 @@
+"""The daemon as a process on a cluster, one of whose masters dies while it works."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from contextlib import aclosing
+from pathlib import Path
+from typing import Final
+
+import pytest
+from redis.asyncio import Redis
+from redis.crc import key_slot
+
+from tests.servers import HOST, binaries, cluster, healthy, owner
+from watcher.clock import SystemClock
+from watcher.events.envelope import read_data
+from watcher.events.stream import BEGINNING, follow
+from watcher.model import Scope, from_seconds
+from watcher.sandbox import Sandbox, World, WorldSettings
+from watcher.state.connection import connect
+from watcher.state.keys import Keys
+
+from .harness import eventually, listening, new_secret, running, said, settings_for, until_ready, webhook
+
+SHARDS: Final = 4
+
+
+@pytest.mark.xdist_group("cluster-e2e")
+async def test_a_master_that_dies_stops_nothing_for_long(directory: Path) -> None:
+    clock = SystemClock()
+    wanted = WorldSettings(rate=10, lifetime_scale=0.1, visibility_scale=0.01, entities=20)
+    world = World(wanted, from_seconds(clock.time()))
+    with cluster(binaries()[0], 3, 1) as nodes:
+        url = f"redis+cluster://{','.join(f'{HOST}:{each.port}' for each in nodes[1:3])}"
+        async with Sandbox(world, clock) as sandbox, listening() as endpoint, aclosing(connect(url)) as redis:
+            settings = settings_for(
+                sandbox.base_url,
+                directory,
+                WATCHER_MONITE__ENTITIES="all",
+                WATCHER_REDIS__URL=url,
+                WATCHER_REDIS__SHARDS=str(SHARDS),
+                WATCHER_REDIS__WAIT_REPLICAS="0",
+                WATCHER_WEBHOOKS=json.dumps([webhook("one", endpoint.url, new_secret())]),
+            )
+            del settings["WATCHER_REDIS__DATA_DIR"]
+            async with running(settings, directory) as daemon:
+                await until_ready(daemon)
+                await until_told(sandbox, redis, endpoint.ids)
+                nodes[0].kill()
+
+                async def promoted() -> bool | None:
+                    slots = [
+                        key_slot(Keys("watcher", shard, SHARDS).lease.encode()) for shard in range(SHARDS)
+                    ]
+                    alive = nodes[1:]
+                    return (
+                        True
+                        if all(map(healthy, alive)) and all(owner(alive, slot) for slot in slots)
+                        else None
+                    )
+
+                await eventually(promoted, "no replica was promoted")
+                await until_ready(daemon)
+                await until_told(sandbox, redis, endpoint.ids)
+                assert [line.get("exception", line) for line in said(daemon, "worker.died")] == []
+                weak = {line["setting"] for line in said(daemon, "store.weak")}
+                assert {"appendonly", "replicas", "min-replicas-to-write"} <= weak
+
+
+async def until_told(sandbox: Sandbox, redis: Redis, delivered: list[str]) -> None:
+    """Everything that has ended by now is on the streams and delivered; no id stands on a stream twice."""
+    now = from_seconds(SystemClock().time())
+
+    async def ended() -> set[str] | None:
+        tasks = {
+            str(task.id) for task in sandbox.world.truth(now) if task.ended_by(now) and task.scope != Scope()
+        }
+        return tasks if len(tasks) > 10 else None
+
+    expected = await eventually(ended, "the simulated API stands still")
+    ids: list[str] = []
+
+    async def told() -> bool | None:
+        events = [
+            entry.event
+            for shard in range(SHARDS)
+            async for entry in follow(redis, Keys("watcher", shard, SHARDS), BEGINNING, wait=False)
+        ]
+        ids[:] = [event.id for event in events]
+        wanted = {event.id for event in events if read_data(event).task_id in expected}
+        found = {read_data(event).task_id for event in events}
+        return True if expected <= found and wanted <= set(delivered) else None
+
+    await eventually(told, "something that ended was never told")
+    assert [name for name, times in Counter(ids).items() if times > 1] == []
