@@ -6,19 +6,27 @@ import json
 import os
 import signal
 from collections.abc import AsyncIterator, Callable
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from contextlib import AbstractAsyncContextManager, aclosing, asynccontextmanager
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 import pytest
 from redis.exceptions import RedisError
 
+from watcher.clock import SystemClock
 from watcher.demo.world import Scenario, Stage, staged
+from watcher.events.stream import Entry
+from watcher.model import from_datetime, from_seconds
+from watcher.sandbox import Sandbox
+from watcher.state.connection import connect
+from watcher.state.embedded import embedded_url
 from watcher.state.keys import Keys
 from watcher.webhooks.group import GROUP
 
-from .harness import eventually
+from .harness import eventually, running, said, settings_for, until_ready
 from .test_demo import published
+from .truth import entries
 
 KEYS = Keys()
 SCENARIO = Scenario(duration=1, rate=20, interval=0.2, lifetime_scale=0.1, seed=9)
@@ -155,3 +163,30 @@ async def test_what_the_store_forgets_or_breaks_off_is_made_again() -> None:
                 assert blow is cut_the_connections, "which cuts the one that asked for it, too"
         await until_published(stage, 3)
         await nothing_is_missing(stage)
+
+
+async def test_a_store_that_was_emptied_is_begun_anew_without_the_past_and_said_loudly(
+    directory: Path, sandbox: Sandbox
+) -> None:
+    """Each replica of it says so; the first run is the configured one, so nothing old is told again."""
+    settings = settings_for(sandbox.base_url, directory, WATCHER_POLL__START="baseline")
+    async with running(settings, directory) as daemon, aclosing(connect(embedded_url(directory))) as redis:
+        await until_ready(daemon)
+
+        async def some() -> list[Entry] | None:
+            found = await entries(embedded_url(directory))
+            return found if len(found) > 5 else None
+
+        await eventually(some, "nothing was published")
+        emptied_at = from_seconds(SystemClock().time())
+        await redis.flushall()
+
+        async def said_so() -> bool:
+            return bool(said(daemon, "store.emptied"))
+
+        await eventually(said_so, "nobody said that the store is empty")
+        found = await eventually(some, "nothing is published any more")
+        assert len(said(daemon, "store.emptied")) == 1
+        # What ended before is adopted, as ever at a first run; telling of it is what a backfill is for.
+        assert min(from_datetime(datetime.fromisoformat(entry.event.time)) for entry in found) >= emptied_at
+        await until_ready(daemon)

@@ -54,6 +54,7 @@ class Format:
         self._notice = notice
         self._steps = steps
         self._known = len(steps) + 1
+        self._seen = False
         self._note = redis.register_script(script(__package__, "format"))
 
     async def look(self) -> Standing:
@@ -65,9 +66,18 @@ class Format:
         """
         version, upcoming = await _stored(self._redis, self._keys)
         if version is None:
+            if self._seen:
+                log.error(
+                    "store.emptied",
+                    shard=self._keys.shard,
+                    lost="what was known of tasks, deliveries that waited, dead letters",
+                    next="every scope has a first run, by WATCHER_POLL__START",
+                    mend="watcher backfill --from the time before it was emptied",
+                )
             with store_errors():
                 await self._redis.hsetnx(self._keys.format, "version", str(self._known))
             version, upcoming = await _stored(self._redis, self._keys)
+        self._seen = True
         found = standing(version, upcoming, self._known)
         if found is Standing.NEWER:
             raise StoreError(refusal(max(version or 0, upcoming or 0), self._known))
