@@ -6,6 +6,7 @@ import json
 import signal
 from pathlib import Path
 
+from tests.servers import free_port
 from watcher.clock import SystemClock
 from watcher.model import from_seconds
 from watcher.sandbox import Sandbox, World, WorldSettings
@@ -14,7 +15,6 @@ from watcher.state.embedded import EmbeddedServer, embedded_url
 from .harness import (
     accept,
     eventually,
-    free_port,
     get,
     hang,
     listening,

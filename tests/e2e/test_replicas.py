@@ -17,6 +17,7 @@ from aiohttp import web
 from redis.asyncio import Redis
 from yarl import URL
 
+from tests.servers import free_port
 from watcher.clock import SystemClock
 from watcher.fleet.sight import BLIND, FIRST
 from watcher.model import TERMINAL, from_seconds
@@ -31,7 +32,6 @@ from .harness import (
     PATIENCE,
     Endpoint,
     eventually,
-    free_port,
     listening,
     new_secret,
     running,

@@ -1,0 +1,112 @@
+"""A store of one's own, killed or standing still under load, again and again."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import signal
+from asyncio.subprocess import Process
+from pathlib import Path
+
+import pytest
+
+from tests.servers import HOST, binaries, free_port
+from watcher.model import TERMINAL
+from watcher.sandbox import Sandbox
+from watcher.state.connection import connect
+
+from .harness import Endpoint, eventually, listening, new_secret, running, settings_for, until_ready, webhook
+from .truth import entries, until_all_published
+
+pytestmark = pytest.mark.soak
+
+BLOWS = 5
+STILL_SECONDS = 30
+
+
+class Server:
+    """A server that keeps what it acknowledges in a file, as a person would run it."""
+
+    def __init__(self, directory: Path, fsync: str) -> None:
+        self._port = free_port()
+        self._arguments = (
+            *("--port", str(self._port), "--bind", HOST, "--dir", str(directory), "--save", ""),
+            *("--appendonly", "yes", "--appendfsync", fsync),
+        )
+        self.url = f"redis://{HOST}:{self._port}"
+        self.process: Process | None = None
+
+    async def start(self) -> None:
+        self.process = await asyncio.create_subprocess_exec(
+            str(binaries()[0]), *self._arguments, stdout=asyncio.subprocess.DEVNULL
+        )
+
+        async def answers() -> bool:
+            try:
+                async with connect(self.url) as redis:
+                    return bool(await redis.ping())
+            except Exception:
+                return False
+
+        await eventually(answers, "the server does not start")
+
+    def signal(self, number: signal.Signals) -> None:
+        assert self.process is not None
+        self.process.send_signal(number)
+
+    async def kill(self) -> None:
+        self.signal(signal.SIGKILL)
+        assert self.process is not None
+        await self.process.wait()
+
+
+async def nothing_is_missing(sandbox: Sandbox, server: Server, endpoint: Endpoint) -> None:
+    await until_all_published(sandbox, server.url)
+    found = [entry.event for entry in await entries(server.url)]
+    assert len({event.id for event in found}) == len(found)
+    wanted = {event.id for event in found if event.type.removeprefix("ocr_task.") in TERMINAL}
+
+    async def delivered() -> bool:
+        return wanted <= set(endpoint.ids)
+
+    await eventually(delivered, "something was never delivered")
+
+
+@pytest.mark.parametrize("fsync", ["everysec", "always"])
+async def test_killed_again_and_again(directory: Path, sandbox: Sandbox, fsync: str) -> None:
+    """Its process ends, its machine does not: what it has written is kept, whatever ``appendfsync`` says."""
+    (directory / "store").mkdir()
+    server = Server(directory / "store", fsync)
+    await server.start()
+    async with listening() as endpoint:
+        hooks = json.dumps([webhook("shop", endpoint.url, new_secret())])
+        settings = settings_for(
+            sandbox.base_url, directory, WATCHER_REDIS__URL=server.url, WATCHER_WEBHOOKS=hooks
+        )
+        async with running(settings, directory) as daemon:
+            for _ in range(BLOWS):
+                await until_ready(daemon)
+                await nothing_is_missing(sandbox, server, endpoint)
+                await server.kill()
+                await server.start()
+            await nothing_is_missing(sandbox, server, endpoint)
+    await server.kill()
+
+
+async def test_standing_still_for_longer_than_a_lease_lasts(directory: Path, sandbox: Sandbox) -> None:
+    (directory / "store").mkdir()
+    server = Server(directory / "store", "everysec")
+    await server.start()
+    async with listening() as endpoint:
+        hooks = json.dumps([webhook("shop", endpoint.url, new_secret())])
+        settings = settings_for(
+            sandbox.base_url, directory, WATCHER_REDIS__URL=server.url, WATCHER_WEBHOOKS=hooks
+        )
+        async with running(settings, directory) as daemon:
+            await until_ready(daemon)
+            server.signal(signal.SIGSTOP)
+            await asyncio.sleep(STILL_SECONDS)
+            server.signal(signal.SIGCONT)
+            await until_ready(daemon)
+            await nothing_is_missing(sandbox, server, endpoint)
+    await server.kill()
