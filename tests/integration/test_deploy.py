@@ -30,6 +30,7 @@ CONTAINERFILE = DEPLOY / "container" / "Containerfile"
 COMPOSE = DEPLOY / "compose" / "compose.yaml"
 UNIT = DEPLOY / "systemd" / "ocr-watcher.service"
 SIDECAR = DEPLOY / "kubernetes" / "sidecar.yaml"
+REPLICAS = DEPLOY / "kubernetes" / "replicas.yaml"
 
 SECRETS = {
     "monite__client_id": "an-id",
@@ -59,9 +60,15 @@ def compose() -> Any:
     return yaml.safe_load(COMPOSE.read_text())
 
 
+@pytest.fixture(scope="module", params=[SIDECAR, REPLICAS], ids=lambda path: path.stem)
+def manifest(request: pytest.FixtureRequest) -> Path:
+    return Path(request.param)
+
+
 @pytest.fixture(scope="module")
-def pod() -> Any:
-    return yaml.safe_load(SIDECAR.read_text())["spec"]["template"]["spec"]
+def pod(manifest: Path) -> Any:
+    """The watcher's container is its last."""
+    return next(yaml.safe_load_all(manifest.read_text()))["spec"]["template"]["spec"]
 
 
 @pytest.fixture(scope="module")
@@ -82,7 +89,7 @@ def test_every_command_that_is_shown_exists(compose: Any, pod: Any, unit: list[t
     shown = {
         *json.loads(instruction("CMD")),
         *compose["services"]["watcher"]["command"],
-        *pod["containers"][1]["args"],
+        *pod["containers"][-1]["args"],
         dict(unit)["ExecStart"].removeprefix("/opt/ocr-watcher/bin/watcher "),
         *re.findall(r"watcher (check|status)\b", "".join(path.read_text() for path in DEPLOY.rglob("*.*"))),
     }
@@ -203,10 +210,10 @@ def test_systemd_understands_the_unit(tmp_path: Path) -> None:
     assert (checked.returncode, checked.stdout, checked.stderr) == (0, "", "")
 
 
-def test_the_sidecar_can_be_probed(pod: Any, tmp_path: Path) -> None:
-    watcher = pod["containers"][1]
+def test_the_pod_can_be_probed(manifest: Path, pod: Any, tmp_path: Path) -> None:
+    watcher = pod["containers"][-1]
     environ = {entry["name"]: entry["value"] for entry in watcher["env"]}
-    secrets = re.findall(r"--from-literal=(\w+)=", SIDECAR.read_text())
+    secrets = re.findall(r"--from-literal=(\w+)=", manifest.read_text())
     settings = settings_of(environ, secrets, tmp_path)
     assert settings.redis.url is not None  # what is in a pod ends with it
     assert settings.http.host == "0.0.0.0"  # noqa: S104 - the kubelet is not in the pod
@@ -223,10 +230,21 @@ def test_the_pod_is_no_more_than_it_must_be(pod: Any) -> None:
     assert pod["enableServiceLinks"] is False
     assert pod["terminationGracePeriodSeconds"] > STOPPING_SECONDS
     assert pod["securityContext"] == {"runAsNonRoot": True, "seccompProfile": {"type": "RuntimeDefault"}}
-    assert pod["containers"][1]["securityContext"] == {
+    assert pod["containers"][-1]["securityContext"] == {
         "runAsUser": 10001,
         "runAsGroup": 10001,
         "allowPrivilegeEscalation": False,
         "readOnlyRootFilesystem": True,
         "capabilities": {"drop": ["ALL"]},
     }
+
+
+def test_several_replicas_share_the_work_and_are_not_all_taken_away(tmp_path: Path) -> None:
+    deployment, budget = yaml.safe_load_all(REPLICAS.read_text())
+    spec = deployment["spec"]
+    environ = {each["name"]: each["value"] for each in spec["template"]["spec"]["containers"][0]["env"]}
+    settings = settings_of(environ, list(SECRETS), tmp_path)
+    assert settings.redis.shards > spec["replicas"] > budget["spec"]["maxUnavailable"]
+    assert settings.redis.wait_replicas == 1
+    assert budget["spec"]["selector"] == spec["selector"]
+    assert spec["selector"]["matchLabels"] == spec["template"]["metadata"]["labels"]
