@@ -56,7 +56,6 @@ class App:
         self._supervisor = Supervisor(self._clock)
         self._parts: list[Shard] = []
         self._observer: Observer | None = None
-        self._hint_spacing = Spacing(settings.monite.requests_per_second * SHARE, self._clock)
 
     async def run(self, stop: asyncio.Event) -> None:
         """Work until ``stop`` is set, then end cleanly: leases given up, deliveries under way finished.
@@ -76,9 +75,12 @@ class App:
                 open_api(self._settings.monite, budget, self._clock, self._metrics)
             )
             quota, shares = Quota(), Shares()
-            site = Site(
-                self._settings, redis, client, self._clock, self._metrics, self._hint_spacing, quota, shares
+            looks = Spacing(
+                self._settings.monite.requests_per_second * SHARE,
+                self._clock,
+                lambda: max(1, quota.limit) / shards,  # of all replicas, in proportion to what each polls
             )
+            site = Site(self._settings, redis, client, self._clock, self._metrics, looks, quota, shares)
             parts = self._parts = [site.shard(each) for each in keys]
             membership = Membership(
                 Registry(redis, keys[0]),

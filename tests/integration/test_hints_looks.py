@@ -279,3 +279,21 @@ async def test_looks_are_spaced_evenly_and_in_the_order_of_asking() -> None:
     assert begun[3] == ("d", 0.75)
     await clock.advance(9)
     await spacing.acquire()
+
+
+async def test_looks_are_as_many_as_this_processs_part_of_them() -> None:
+    clock, parts = FakeClock(), [0.5, 1.0, 0.25]
+    spacing = Spacing(4.0, clock, lambda: parts.pop(0))
+    begun: list[float] = []
+
+    async def look() -> None:
+        await spacing.acquire()
+        begun.append(clock.monotonic())
+
+    async with asyncio.TaskGroup() as group:
+        for _ in range(3):
+            group.create_task(look())
+        await settle()
+        await clock.advance(0.5)
+        await clock.advance(0.25)
+    assert begun == [0.0, 0.5, 0.75]

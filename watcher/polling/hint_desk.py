@@ -26,10 +26,14 @@ log = structlog.get_logger()
 
 
 class Spacing:
-    """Lets looks begin evenly spaced, at most ``per_second``, in the order in which they asked."""
+    """Lets looks begin evenly spaced, at most ``per_second``, in the order in which they asked.
 
-    def __init__(self, per_second: float, clock: Clock) -> None:
+    ``part`` says which part of that, above 0, is this process's at the moment.
+    """
+
+    def __init__(self, per_second: float, clock: Clock, part: Callable[[], float] = lambda: 1.0) -> None:
         self._gap = 1 / per_second
+        self._part = part
         self._clock = clock
         self._next = float("-inf")
         self._turn = asyncio.Lock()  # wakes its waiters in the order of their coming
@@ -39,7 +43,7 @@ class Spacing:
         async with self._turn:
             while (wait := self._next - self._clock.monotonic()) > 0:
                 await self._clock.sleep(wait)
-            self._next = self._clock.monotonic() + self._gap
+            self._next = self._clock.monotonic() + self._gap / self._part()
 
 
 class Hints(Protocol):
