@@ -33,12 +33,11 @@ class Slots:
         self._admit()
 
     async def __aenter__(self) -> None:
-        if self._used < self._size and not self._waiting:
+        if self._used < self._size:  # then nobody waits
             self._used += 1
             return
         turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._waiting.append(turn)
-        self._admit()
         try:
             await turn
         except asyncio.CancelledError:
