@@ -6,11 +6,15 @@ import asyncio
 import json
 import signal
 from asyncio.subprocess import Process
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
 from tests.servers import HOST, binaries, free_port
+from watcher.demo.daemon import Daemon
 from watcher.model import TERMINAL
 from watcher.sandbox import Sandbox
 from watcher.state.connection import connect
@@ -60,53 +64,62 @@ class Server:
         await self.process.wait()
 
 
-async def nothing_is_missing(sandbox: Sandbox, server: Server, endpoint: Endpoint) -> None:
-    await until_all_published(sandbox, server.url)
-    found = [entry.event for entry in await entries(server.url)]
-    assert len({event.id for event in found}) == len(found)
-    wanted = {event.id for event in found if event.type.removeprefix("ocr_task.") in TERMINAL}
+@dataclass(frozen=True)
+class Work:
+    """A daemon at work on a server, and where its webhooks go."""
 
-    async def delivered() -> bool:
-        return wanted <= set(endpoint.ids)
+    daemon: Daemon
+    server: Server
+    endpoint: Endpoint
+    sandbox: Sandbox
 
-    await eventually(delivered, "something was never delivered")
+    async def nothing_is_missing(self) -> None:
+        """All that has ended by now stands on the stream once and has been delivered."""
+        await until_all_published(self.sandbox, self.server.url)
+        found = [entry.event for entry in await entries(self.server.url)]
+        assert len({event.id for event in found}) == len(found)
+        wanted = {event.id for event in found if event.type.removeprefix("ocr_task.") in TERMINAL}
+
+        async def delivered() -> bool:
+            return wanted <= set(self.endpoint.ids)
+
+        await eventually(delivered, "something was never delivered")
+
+
+@asynccontextmanager
+async def working(directory: Path, sandbox: Sandbox, fsync: str) -> AsyncIterator[Work]:
+    (directory / "store").mkdir()
+    server = Server(directory / "store", fsync)
+    await server.start()
+    async with listening() as endpoint:
+        settings = settings_for(
+            sandbox.base_url,
+            directory,
+            WATCHER_REDIS__URL=server.url,
+            WATCHER_WEBHOOKS=json.dumps([webhook("shop", endpoint.url, new_secret())]),
+        )
+        async with running(settings, directory) as daemon:
+            yield Work(daemon, server, endpoint, sandbox)
+    await server.kill()
 
 
 @pytest.mark.parametrize("fsync", ["everysec", "always"])
 async def test_killed_again_and_again(directory: Path, sandbox: Sandbox, fsync: str) -> None:
     """Its process ends, its machine does not: what it has written is kept, whatever ``appendfsync`` says."""
-    (directory / "store").mkdir()
-    server = Server(directory / "store", fsync)
-    await server.start()
-    async with listening() as endpoint:
-        hooks = json.dumps([webhook("shop", endpoint.url, new_secret())])
-        settings = settings_for(
-            sandbox.base_url, directory, WATCHER_REDIS__URL=server.url, WATCHER_WEBHOOKS=hooks
-        )
-        async with running(settings, directory) as daemon:
-            for _ in range(BLOWS):
-                await until_ready(daemon)
-                await nothing_is_missing(sandbox, server, endpoint)
-                await server.kill()
-                await server.start()
-            await nothing_is_missing(sandbox, server, endpoint)
-    await server.kill()
+    async with working(directory, sandbox, fsync) as work:
+        for _ in range(BLOWS):
+            await until_ready(work.daemon)
+            await work.nothing_is_missing()
+            await work.server.kill()
+            await work.server.start()
+        await work.nothing_is_missing()
 
 
 async def test_standing_still_for_longer_than_a_lease_lasts(directory: Path, sandbox: Sandbox) -> None:
-    (directory / "store").mkdir()
-    server = Server(directory / "store", "everysec")
-    await server.start()
-    async with listening() as endpoint:
-        hooks = json.dumps([webhook("shop", endpoint.url, new_secret())])
-        settings = settings_for(
-            sandbox.base_url, directory, WATCHER_REDIS__URL=server.url, WATCHER_WEBHOOKS=hooks
-        )
-        async with running(settings, directory) as daemon:
-            await until_ready(daemon)
-            server.signal(signal.SIGSTOP)
-            await asyncio.sleep(STILL_SECONDS)
-            server.signal(signal.SIGCONT)
-            await until_ready(daemon)
-            await nothing_is_missing(sandbox, server, endpoint)
-    await server.kill()
+    async with working(directory, sandbox, "everysec") as work:
+        await until_ready(work.daemon)
+        work.server.signal(signal.SIGSTOP)
+        await asyncio.sleep(STILL_SECONDS)
+        work.server.signal(signal.SIGCONT)
+        await until_ready(work.daemon)
+        await work.nothing_is_missing()
