@@ -89,6 +89,8 @@ class TestRegistry:
         await redis.hset(KEYS.replica_doing, other.replica, "{}")
         first, second = await read_replicas(redis, KEYS)
         assert (first.name, first.doing, second.doing) == (one.replica.rpartition("/")[0], doing, None)
+        joined = await redis.zscore(KEYS.replicas, other.replica)
+        assert second.since * 1000 == joined
         assert second.since - first.since >= 10
         assert [member.able for member in (await one.beat(DOING)).members] == [True, True]
 
@@ -174,6 +176,9 @@ class TestMembership:
         replica = Replica(redis)
         async with replica.living():
             assert replica.quota.limit == SHARDS
+            with capture_logs() as logs:
+                await replica.renew()
+            assert logs == [], "nothing has changed"
             assert replica.shares.of("erp", 8).size == 8
             assert replica.metrics.registry.get_sample_value("watcher_replicas") == 1
         await replica.membership.leave()
