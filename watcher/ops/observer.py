@@ -89,11 +89,11 @@ class Observer:
         self._metrics.poll_requests_lower_bound.set(sum(report.lower_bound for report in reports))
         judged = sum(len(report.recall.verdicts) for report in reports)
         self._metrics.hint_recall.set(sum(report.recall.hits for report in reports) / judged if judged else 0)
-        scans = [board.oldest_scan for board in boards if board.watched]
+        now = self._clock.monotonic()
+        scans = [board.scanned_at(now) for board in boards if board.watched or not board.reports]
         known = [scan for scan in scans if scan is not None]
         if known and len(known) == len(scans):
-            age = self._clock.monotonic() - min(known)
-            self._metrics.last_complete_scan.set(self._clock.time() - age)
+            self._metrics.last_complete_scan.set(self._clock.time() - (now - min(known)))
         try:
             async with asyncio.timeout(PATIENCE):
                 remaining = await self._budget.remaining()
@@ -111,11 +111,12 @@ class Observer:
             return [bool(await self._redis.exists(shard.keys.lease)) for shard in self._shards]
 
     def _facts(self, shard: Observed, leased: bool) -> ShardFacts:
-        scanned_at = shard.board.oldest_scan
+        now = self._clock.monotonic()
+        scanned_at = shard.board.scanned_at(now)
         return ShardFacts(
             shard=shard.keys.shard,
             held=shard.leadership.held,
             held_elsewhere=leased and not shard.leadership.held,
-            scan_age=None if scanned_at is None else self._clock.monotonic() - scanned_at,
+            scan_age=None if scanned_at is None else now - scanned_at,
             trouble=shard.board.trouble,
         )

@@ -30,11 +30,13 @@ class ScopeReport:
 class Board:
     """The reports of the scopes that this process polls; empty while it holds no lease.
 
-    ``trouble_discovering`` says why the scopes to watch cannot be listed; None while they can.
+    ``trouble_discovering`` says why the scopes to watch cannot be listed; None while they can. ``listed``: they
+    were, since the lease was taken.
     """
 
     reports: dict[Scope, ScopeReport] = field(default_factory=dict)
     trouble_discovering: str | None = None
+    listed: bool = False
 
     def report(self, scope: Scope) -> ScopeReport:
         """The scope's report, made on first use."""
@@ -44,6 +46,11 @@ class Board:
     def watched(self) -> list[ScopeReport]:
         """The reports that count for readiness."""
         return [report for report in self.reports.values() if not report.retired]
+
+    def scanned_at(self, now: float) -> float | None:
+        """Up to when everything was scanned (monotonic seconds): now, where there is nothing to scan."""
+        nothing_to_scan = self.listed and not self.reports and self.trouble_discovering is None
+        return now if nothing_to_scan else self.oldest_scan
 
     @property
     def oldest_scan(self) -> float | None:

@@ -32,6 +32,22 @@ def test_a_scan_at_the_clocks_zero_is_a_scan() -> None:
     assert board.oldest_scan == 0.0
 
 
+def test_where_there_is_nothing_to_scan_everything_is_scanned() -> None:
+    board = Board()
+    assert board.scanned_at(9.0) is None
+    board.listed = True
+    assert board.scanned_at(9.0) == 9.0
+    board.trouble_discovering = "unauthorized"
+    assert board.scanned_at(9.0) is None
+    board.trouble_discovering = None
+    report = board.report(ONE)
+    assert board.scanned_at(9.0) is None
+    report.completed_at = 7.0
+    assert board.scanned_at(9.0) == 7.0
+    report.retired = True
+    assert board.scanned_at(9.0) is None
+
+
 def test_a_scope_that_the_api_refuses_is_not_counted_on() -> None:
     board = Board()
     board.report(ONE).completed_at = 7.0
