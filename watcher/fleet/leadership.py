@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import math
+import sys
 from collections.abc import Awaitable, Callable, Coroutine
 from dataclasses import dataclass, field
 from typing import Any, Final
@@ -38,6 +39,13 @@ class Quota:
     known: asyncio.Event = field(default_factory=asyncio.Event)
 
 
+def unbounded() -> Quota:
+    """For leases that are not shared: whoever comes first takes them."""
+    quota = Quota(limit=sys.maxsize)
+    quota.known.set()
+    return quota
+
+
 class _GivenUpError(Exception):
     """Another replica is to have the lease."""
 
@@ -45,14 +53,17 @@ class _GivenUpError(Exception):
 class Leadership:
     """Runs work while this process holds the shard's lease, again and again, until cancelled.
 
-    ``quota`` is shared by the leaderships of all shards of this process.
+    ``quota`` is shared by the leaderships of all shards of this process. ``name`` is what metrics call the shard: its
+    number unless told otherwise.
     """
 
-    def __init__(self, lease: Lease, quota: Quota, clock: Clock, metrics: Metrics, shard: int) -> None:
+    def __init__(
+        self, lease: Lease, quota: Quota, clock: Clock, metrics: Metrics, shard: int, name: str = ""
+    ) -> None:
         self._lease = lease
         self._quota = quota
         self._clock = clock
-        self._gauge = metrics.lease_held.labels(shard=str(shard))
+        self._gauge = metrics.lease_held.labels(shard=name or str(shard))
         self._shard = shard
         self._left = 0
         self._unwanted = asyncio.Event()

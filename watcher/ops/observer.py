@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -35,7 +35,10 @@ class Observed:
 
 
 class Observer:
-    """Answers the operators' questions. ``endpoints`` are the names of those that are configured."""
+    """Answers the operators' questions. ``endpoints`` are the names of those that are configured.
+
+    ``retired`` gives the keys of shards from which what is left is still delivered.
+    """
 
     def __init__(
         self,
@@ -43,6 +46,7 @@ class Observer:
         shards: Sequence[Observed],
         endpoints: Sequence[str],
         *,
+        retired: Callable[[], Sequence[Keys]],
         budget: SharedBudget,
         supervisor: Supervisor,
         metrics: Metrics,
@@ -52,6 +56,7 @@ class Observer:
         self._redis = redis
         self._shards = shards
         self.endpoints = endpoints
+        self._retired = retired
         self._budget = budget
         self._supervisor = supervisor
         self._metrics = metrics
@@ -98,9 +103,8 @@ class Observer:
             async with asyncio.timeout(PATIENCE):
                 remaining = await self._budget.remaining()
                 with store_errors():
-                    stats = await all_stats(
-                        self._redis, [shard.keys for shard in self._shards], self.endpoints
-                    )
+                    places = [*(shard.keys for shard in self._shards), *self._retired()]
+                    stats = await all_stats(self._redis, places, self.endpoints)
         except (StoreUnavailable, TimeoutError):
             return
         self._metrics.rate_budget_remaining.set(remaining)
