@@ -59,11 +59,14 @@ async def test_nothing_is_lost_or_told_twice_and_what_waited_arrives(directory: 
         from_seconds(clock.time()),
     )
     everywhere = [WHOLE, *shards_of("watcher", 3)]
+    places = directory / "a", directory / "b"
+    for place in places:
+        place.mkdir()
     store = EmbeddedServer(directory / "store", free_port())
     await store.start()
     try:
         async with Sandbox(world, clock) as sandbox, listening(unwell) as endpoint:
-            hooks = [webhook("shop", endpoint.url, new_secret(), retry_schedule=[0, *([2] * 60)])]
+            hooks = [webhook("shop", endpoint.url, new_secret(), retry_schedule=[0, 1, 60, 120])]
             settings = settings_for(
                 sandbox.base_url,
                 directory,
@@ -91,7 +94,7 @@ async def test_nothing_is_lost_or_told_twice_and_what_waited_arrives(directory: 
                 assert max(Counter(entry.event.id for entry in found).values()) == 1
                 return found
 
-            async with running(settings, directory) as daemon:
+            async with running(settings, places[0]) as daemon:
                 await until_ready(daemon)
 
                 async def enough() -> bool:
@@ -111,7 +114,7 @@ async def test_nothing_is_lost_or_told_twice_and_what_waited_arrives(directory: 
             code, _, err = await command(settings, "run")
             assert (code, "spread over 3 shards and WATCHER_REDIS__SHARDS says 1" in err) == (1, True), err
 
-            async with running(three, directory) as daemon:
+            async with running(three, places[1]) as daemon:
                 await until_ready(daemon)
                 found = await all_published()
                 assert {entry.event.id for entry in await kept(store.url, WHOLE)} == old
@@ -124,6 +127,8 @@ async def test_nothing_is_lost_or_told_twice_and_what_waited_arrives(directory: 
                 assert 'watcher_lease_held{shard="{watcher}"} 1.0' in metrics
                 endpoint.answer = well
                 del endpoint.ids[:]
+                code, out, _ = await command(three, "endpoints", "resume", "shop")
+                assert code == 0
                 wanted = {
                     entry.event.id
                     for entry in found
