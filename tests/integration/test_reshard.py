@@ -152,7 +152,7 @@ class Dying:
         if self.dead:
             raise KilledError
         self.lives -= 1
-        return await self._execute(*args, **options)
+        return await self._execute(*args, **options)  # type: ignore[no-untyped-call] # the client's own
 
 
 class KilledError(Exception):
@@ -166,7 +166,7 @@ async def test_broken_off_anywhere_it_is_ended_by_doing_it_again(
     few, began, ended = SCOPES[:4], 0, False
     lives = 0
     while not ended:
-        await redis.flushall()  # type: ignore[no-untyped-call] # the client's own
+        await redis.flushall()
         await fill(redis, of, few, hours=2)
         before = await state_of(redis, of, few)
         found = await survey(redis, NAMESPACE, to)

@@ -108,7 +108,8 @@ async def everything(redis: Any) -> None:
         found = await survey(redis, "watcher", shards)
         assert found is not None
         await reshard(redis, clock, found, lambda _: None)
-    await store.reset(scope)
+    for each in SHARDS:
+        await Store(redis, each).reset(scope)
 
 
 async def deliver(redis: Any, keys: Keys) -> None:
