@@ -141,3 +141,30 @@ async def test_nothing_is_lost_or_told_twice_and_what_waited_arrives(directory: 
                 await eventually(delivered, "something that waited was never delivered")
     finally:
         await store.stop()
+
+
+@pytest.mark.timeout(120)
+async def test_an_embedded_store_is_run_for_it_also_after_a_kill(directory: Path, sandbox: Sandbox) -> None:
+    settings = settings_for(sandbox.base_url, directory)
+    two = {**settings, "WATCHER_REDIS__SHARDS": "2"}
+    code, _, err = await command(settings, "reshard", "--to", "2", "--yes")
+    assert (code, "nothing is stored in namespace watcher yet" in err) == (1, True), err
+    async with running(settings, directory) as daemon:
+        await until_ready(daemon)
+        code, _, err = await command(settings, "reshard", "--to", "2", "--yes")
+        assert (code, f"another watcher (process {daemon.pid} " in err) == (1, True), err
+        await daemon.kill()
+    code, out, err = await command(settings, "reshard", "--to", "2", "--yes")
+    assert (code, "moved 1 scopes" in out) == (0, True), err
+    code, out, _ = await command(settings, "reshard", "--to", "2")
+    assert (code, "there are 2 shards already" in out) == (0, True)
+    async with running(two, directory / "store") as daemon:
+        await until_ready(daemon)
+        code, out, err = await command(two, "status", "--json")
+        assert code == 0, err
+        found = json.loads(out)
+        assert [(each["scope"], each["lag"] is not None) for each in found["scopes"]] == [("-", True)]
+        assert [each["tag"] for each in found["retired"]] == ["{watcher}"]
+        code, out, _ = await command(two, "tail", "--from", "beginning", "--no-follow", "--json")
+        events = [json.loads(line)["id"] for line in out.splitlines()]
+        assert len(events) == len(set(events)) > 0

@@ -53,7 +53,7 @@ async def _reshard(settings: Settings, to: int, yes: bool, dry_run: bool) -> Non
         if alone:
             await break_leases(redis, found.layout.all)
             await Registry(redis, Keys(namespace)).clear()
-        done = await _with_bar(redis, found)
+        done = await _with_bar(redis, found, settings.redis.wait_replicas)
     out.print(f"moved {done.moved} scopes in {done.keys} keys")
     out.print(f"now set WATCHER_REDIS__SHARDS={to} and start the daemon")
 
@@ -70,7 +70,7 @@ def _show(found: Survey, out: Console) -> None:
         )
 
 
-async def _with_bar(redis: Redis, found: Survey) -> Progress:
+async def _with_bar(redis: Redis, found: Survey, wait_replicas: int) -> Progress:
     columns = BarColumn(), TaskProgressColumn(), TextColumn("{task.description}"), TimeRemainingColumn()
     with Bar(*columns, console=Console(stderr=True), transient=True) as progress:
         bar = progress.add_task("", total=found.moving)
@@ -79,7 +79,7 @@ async def _with_bar(redis: Redis, found: Survey) -> Progress:
             text = f"{at.moved} scopes, {at.keys} keys"
             progress.update(bar, completed=at.moved, total=at.of, description=text)
 
-        return await moved(redis, SystemClock(), found, tell)
+        return await moved(redis, SystemClock(), found, tell, wait_replicas)
 
 
 @asynccontextmanager

@@ -53,8 +53,8 @@ class _GivenUpError(Exception):
 class Leadership:
     """Runs work while this process holds the shard's lease, again and again, until cancelled.
 
-    ``quota`` is shared by the leaderships of all shards of this process. ``name`` is what metrics call the shard: its
-    number unless told otherwise.
+    ``quota`` is shared by the leaderships of all shards of this process. ``name`` is what metrics and the
+    log call the shard: its number unless told otherwise.
     """
 
     def __init__(
@@ -65,6 +65,7 @@ class Leadership:
         self._clock = clock
         self._gauge = metrics.lease_held.labels(shard=name or str(shard))
         self._shard = shard
+        self._name = name or shard
         self._left = 0
         self._unwanted = asyncio.Event()
         self._gauge.set(0)
@@ -105,7 +106,7 @@ class Leadership:
                     self._quota.taken -= 1
             elif not waiting:
                 waiting = True
-                log.info("lease.waiting", shard=self._shard)
+                log.info("lease.waiting", shard=self._name)
             await self._clock.sleep(RETRY)
 
     async def _taken(self) -> bool:
@@ -130,7 +131,7 @@ class Leadership:
         return taken
 
     async def _hold(self, work: Callable[[str], Awaitable[None]]) -> None:
-        log.info("lease.acquired", shard=self._shard)
+        log.info("lease.acquired", shard=self._name)
         self._unwanted.clear()
         self._gauge.set(1)
         reason = "stopped"
@@ -147,7 +148,7 @@ class Leadership:
             reason = _first(failures)
         finally:
             self._gauge.set(0)
-            log.info("lease.ended", shard=self._shard, reason=reason)
+            log.info("lease.ended", shard=self._name, reason=reason)
             await self._release()
 
     async def _renew_forever(self) -> None:
@@ -169,7 +170,7 @@ class Leadership:
         try:
             await self._lease.release()
         except StoreUnavailable:
-            log.info("lease.left_to_lapse", shard=self._shard)
+            log.info("lease.left_to_lapse", shard=self._name)
 
 
 def _first(failures: BaseExceptionGroup[BaseException]) -> str:

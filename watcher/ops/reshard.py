@@ -24,6 +24,7 @@ from watcher.state.keys import Keys
 from watcher.state.layout import Layout, refusal
 from watcher.state.lease import RENEWAL, TERM, Lease, LeaseLostError, holder_of
 from watcher.state.moving import Mover, misplaced
+from watcher.state.replicas import Replicas
 from watcher.state.spread import change_layout, read_layout
 from watcher.state.store import Store, store_errors
 from watcher.webhooks.stats import all_stats, known_endpoints
@@ -84,8 +85,12 @@ async def survey(redis: Redis, namespace: str, shards: int) -> Survey | None:
     return Survey(begun, scopes, len(moving), tuple(left))
 
 
-async def reshard(redis: Redis, clock: Clock, found: Survey, tell: Callable[[Progress], None]) -> Progress:
+async def reshard(
+    redis: Redis, clock: Clock, found: Survey, tell: Callable[[Progress], None], wait_replicas: int = 0
+) -> Progress:
     """Do what was surveyed, or the rest of it. ``tell`` hears of each scope that was moved.
+
+    What is removed stands elsewhere by then, on ``wait_replicas`` replicas of the store, too.
 
     Raises:
         StoreUnavailable: the store does not answer; do it again.
@@ -98,7 +103,7 @@ async def reshard(redis: Redis, clock: Clock, found: Survey, tell: Callable[[Pro
             f"the daemon still runs: {names}; stop it first (one that was killed counts for {TERM:.0f} s more)"
         )
     async with _leases(redis, layout.all, clock) as leases:
-        work = asyncio.ensure_future(_work(redis, layout, leases, tell))
+        work = asyncio.ensure_future(_work(redis, layout, leases, tell, wait_replicas))
         renewing = asyncio.ensure_future(_renew(leases, clock))
         try:
             await asyncio.wait((work, renewing), return_when=asyncio.FIRST_COMPLETED)
@@ -112,11 +117,17 @@ async def reshard(redis: Redis, clock: Clock, found: Survey, tell: Callable[[Pro
 
 
 async def _work(
-    redis: Redis, layout: Layout, leases: Sequence[tuple[Keys, Lease]], tell: Callable[[Progress], None]
+    redis: Redis,
+    layout: Layout,
+    leases: Sequence[tuple[Keys, Lease]],
+    tell: Callable[[Progress], None],
+    wait_replicas: int,
 ) -> Progress:
     nonces = {keys.tag: lease.nonce for keys, lease in leases}
-    mover = Mover(redis, nonces)
+    mover = Mover(redis, nonces, wait_replicas)
     await _begin(redis, layout)
+    with store_errors():
+        await Replicas(redis, Keys(layout.namespace), wait_replicas).caught_up()
     await _prepare(redis, layout, mover, nonces)
     moving, _ = await misplaced(redis, layout)
     copied = 0

@@ -17,6 +17,7 @@ from watcher.state.keys import Keys
 from watcher.state.layout import Layout, Move, moves
 from watcher.state.lease import LeaseLostError
 from watcher.state.lua import script
+from watcher.state.replicas import Replicas
 from watcher.state.store import Store, store_errors
 
 BATCH: Final = 32
@@ -26,12 +27,15 @@ BATCH: Final = 32
 class Mover:
     """Moves between shards whose leases are held under ``nonces``, given by hash tag.
 
+    A scope leaves its source once ``wait_replicas`` replicas of the store have it at the target.
+
     Every method raises ``StoreUnavailable`` when the store does not answer, and ``LeaseLostError`` when another holds
     a lease: nothing more may be written.
     """
 
-    def __init__(self, redis: Redis, nonces: Mapping[str, str]) -> None:
+    def __init__(self, redis: Redis, nonces: Mapping[str, str], wait_replicas: int = 0) -> None:
         self._redis = redis
+        self._wait_replicas = wait_replicas
         self._nonces = nonces
         self._arrive = redis.register_script(script(__package__, "arrive"))
         self._leave = redis.register_script(script(__package__, "leave"))
@@ -46,6 +50,8 @@ class Mover:
         pairs = list(zip(_keys(source, scope, buckets), _keys(target, scope, buckets), strict=True))
         for start in range(0, len(pairs), BATCH):
             copied += await self._copy(move, pairs[start : start + BATCH])
+        with store_errors():
+            await Replicas(self._redis, target, self._wait_replicas).caught_up()
         await self.remove(source, _keys(source, scope, buckets), scope)
         return copied
 
