@@ -143,7 +143,7 @@ async def test_nothing_is_lost_or_told_twice_and_what_waited_arrives(directory: 
         await store.stop()
 
 
-@pytest.mark.timeout(120)
+@pytest.mark.timeout(180)
 async def test_an_embedded_store_is_run_for_it_also_after_a_kill(directory: Path, sandbox: Sandbox) -> None:
     settings = settings_for(sandbox.base_url, directory)
     two = {**settings, "WATCHER_REDIS__SHARDS": "2"}
