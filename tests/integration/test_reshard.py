@@ -13,7 +13,7 @@ from redis.asyncio import Redis
 from tests.fakes import FakeClock
 from tests.unit.webhooks.builders import SECRET, event, publish
 from tests.unit.webhooks.receiver import answer, receiving
-from tests.unit.webhooks.world import arrived
+from tests.unit.webhooks.world import arrived, until
 from watcher.app import App
 from watcher.cli.common import open_store
 from watcher.clock import SystemClock
@@ -37,7 +37,7 @@ from watcher.state.coverage import Coverage, Interval
 from watcher.state.keys import BUCKET_WIDTH, Keys, shard_of
 from watcher.state.layout import Layout, shards_of
 from watcher.state.lease import Lease, LeaseLostError, break_leases
-from watcher.state.moving import BATCH
+from watcher.state.moving import BATCH, Mover, misplaced
 from watcher.state.records import Known, Start
 from watcher.state.scope import ScopeState
 from watcher.state.spread import LOOK, Spread, change_layout, fitting, read_layout
@@ -274,6 +274,44 @@ async def test_who_has_lost_a_lease_moves_nothing_more(redis: Redis, whose: int)
     await break_leases(redis, found.layout.all)
     await change(redis, 3)
     assert set(await state_of(redis, 3, SCOPES[:5])) == set(SCOPES[:5])
+
+
+async def test_nothing_leaves_its_place_before_the_stores_replicas_have_it(redis: Redis) -> None:
+    """Of which there are none here."""
+    await fill(redis, 1, SCOPES[:2], hours=1)
+    before = await state_of(redis, 1, SCOPES[:2])
+    found = await survey(redis, NAMESPACE, 2)
+    assert found is not None
+    changing = asyncio.create_task(reshard(redis, SystemClock(), found, lambda _: None, wait_replicas=1))
+
+    async def noted() -> bool:
+        return await read_layout(redis, NAMESPACE) == found.layout
+
+    await until(noted)
+    changing.cancel()
+    await asyncio.wait([changing])
+    assert await state_of(redis, 1, SCOPES[:2]) == before
+    assert [await redis.exists(keys.lease) for keys in found.layout.all] == [0, 0, 0]
+
+    for keys in found.layout.all:
+        await redis.set(keys.lease, "n")
+    move = (await misplaced(redis, found.layout))[0][0]
+    mover = Mover(redis, {keys.tag: "n" for keys in found.layout.all}, wait_replicas=1)
+    moving = asyncio.create_task(mover.move(move))
+
+    async def arrived_there() -> bool:
+        return move.scope in await Store(redis, move.target).scopes()
+
+    await until(arrived_there)
+    moving.cancel()
+    await asyncio.wait([moving])
+    assert await Store(redis, move.source).load(move.scope) == await Store(redis, move.target).load(
+        move.scope
+    )
+    assert move.scope in await Store(redis, move.source).scopes()
+    await break_leases(redis, found.layout.all)
+    await change(redis, 2)
+    assert await state_of(redis, 2, SCOPES[:2]) == before
 
 
 async def test_where_nothing_is_stored_nothing_is_moved(redis: Redis) -> None:
