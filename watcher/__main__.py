@@ -13,6 +13,7 @@ from watcher.cli.backfill import backfill
 from watcher.cli.check import check
 from watcher.cli.demo import demo
 from watcher.cli.reset import reset
+from watcher.cli.reshard import reshard
 from watcher.cli.run import run
 from watcher.cli.sandbox import sandbox
 from watcher.cli.status import status
@@ -29,7 +30,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,  # a traceback with its locals would show secrets
     help="Watches Monite OCR tasks and tells the rest of a product when one was recognised or failed.",
 )
-for command in (run, demo, sandbox, check, status, tail, backfill, reset):
+for command in (run, demo, sandbox, check, status, tail, backfill, reset, reshard):
     app.command()(command)
 app.add_typer(endpoints.app, name="endpoints")
 app.add_typer(deadletters.app, name="deadletters")

@@ -6,8 +6,9 @@ Building registers its undo; stopping is the reverse.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from contextlib import AsyncExitStack, suppress
+from dataclasses import replace
 from functools import partial
 from typing import Any, Final
 
@@ -26,7 +27,9 @@ from watcher.ops.access import Access
 from watcher.ops.intake import HintIntake
 from watcher.ops.observer import Observed, Observer
 from watcher.ops.server import OpsServer
+from watcher.polling.board import blind
 from watcher.polling.hint_desk import SHARE, Spacing
+from watcher.retired import Retired
 from watcher.settings import Settings
 from watcher.settings.values import is_loopback
 from watcher.shard import Shard, Site
@@ -37,7 +40,9 @@ from watcher.state.format import guard
 from watcher.state.hints import HintStream
 from watcher.state.inspection import warn
 from watcher.state.keys import Keys
+from watcher.state.layout import shards_of
 from watcher.state.lease import break_leases
+from watcher.state.spread import Spread
 from watcher.supervision import Supervisor
 
 GRACE: Final = 10.0
@@ -55,6 +60,7 @@ class App:
         self._metrics = Metrics()
         self._supervisor = Supervisor(self._clock)
         self._parts: list[Shard] = []
+        self._retired: Retired | None = None
         self._observer: Observer | None = None
 
     async def run(self, stop: asyncio.Event) -> None:
@@ -64,11 +70,12 @@ class App:
 
         Raises:
             ConfigurationError: the listener's address cannot be used.
-            StoreError: the embedded store cannot be run here, or a later version has written the store.
+            StoreError: the embedded store cannot be run here, a later version has written the store, or its state
+                is spread over another number of shards.
         """
         async with AsyncExitStack() as stack:
-            shards = self._settings.redis.shards
-            keys = [Keys(self._settings.redis.namespace, number, shards) for number in range(shards)]
+            namespace, shards = self._settings.redis.namespace, self._settings.redis.shards
+            keys = shards_of(namespace, shards)
             redis = await self._open_store(stack, keys)
             budget = budget_of(self._settings, redis, self._clock)
             client = await stack.enter_async_context(
@@ -80,26 +87,39 @@ class App:
                 self._clock,
                 lambda: max(1, quota.limit) / shards,  # of all replicas, in proportion to what each polls
             )
-            site = Site(self._settings, redis, client, self._clock, self._metrics, looks, quota, shares)
+            spread = Spread(redis, namespace, shards, self._clock)
+            site = Site(
+                self._settings, redis, client, self._clock, self._metrics, looks, quota, shares, spread
+            )
             parts = self._parts = [site.shard(each) for each in keys]
+            retired = self._retired = Retired(
+                spread,
+                lambda left: replace(site, settings=self._settings).shard(left, retired=True),
+                self._clock,
+            )
             membership = Membership(
                 Registry(redis, keys[0]),
                 [shard.leadership for shard in parts],
                 quota,
                 shares,
-                lambda: all(shard.board.blind for shard in parts if shard.leadership.held),
+                lambda: blind(shard.board for shard in parts if shard.leadership.held),
                 self._clock,
                 self._metrics,
             )
             stack.push_async_callback(membership.leave)
-            self._keep(stack, "fleet", membership.run)
-            self._observer = await self._serve(stack, redis, parts, budget)
+            self._keep(stack, "fleet", partial(_once_fitting, spread, membership.run))
+            self._observer = await self._serve(stack, redis, parts, retired, budget)
+            self._keep(stack, "retired", retired.run)
+            stack.push_async_callback(retired.stop, GRACE)
             for shard in parts:
                 self._keep(stack, f"webhooks-{shard.keys.shard}", shard.deliver)
                 stack.push_async_callback(shard.webhooks.stop, GRACE)
             for shard in parts:
                 self._keep(stack, f"shard-{shard.keys.shard}", shard.lead)
-            await _first(stop.wait(), guard([shard.format for shard in parts], self._clock))
+            formats = [shard.format for shard in parts]
+            await _first(
+                stop.wait(), spread.guard(), _once_fitting(spread, partial(guard, formats, self._clock))
+            )
 
     async def reload(self, settings: Settings) -> None:
         """Go on with the endpoints of other settings; nothing else of them takes effect before a restart.
@@ -109,6 +129,8 @@ class App:
         """
         for shard in self._parts:
             await shard.webhooks.reload(settings.webhooks, GRACE)
+        if self._retired is not None:
+            await self._retired.reload(settings.webhooks, GRACE)
         self._settings = self._settings.model_copy(update={"webhooks": settings.webhooks})
         names = [endpoint.name for endpoint in settings.webhooks]
         if self._observer is not None:
@@ -117,7 +139,7 @@ class App:
         if settings != self._settings:
             log.warning("settings.need_restart", why="more than the endpoints has changed")
 
-    async def _open_store(self, stack: AsyncExitStack, keys: list[Keys]) -> Redis:
+    async def _open_store(self, stack: AsyncExitStack, keys: Sequence[Keys]) -> Redis:
         wanted = self._settings.redis
         if wanted.url is not None:
             redis = connect(wanted.url.get_secret_value(), readers=2 * len(keys))
@@ -137,12 +159,18 @@ class App:
         return redis
 
     async def _serve(
-        self, stack: AsyncExitStack, redis: Redis, shards: list[Shard], budget: SharedBudget
+        self,
+        stack: AsyncExitStack,
+        redis: Redis,
+        shards: list[Shard],
+        retired: Retired,
+        budget: SharedBudget,
     ) -> Observer:
         observer = Observer(
             redis,
             [Observed(shard.keys, shard.leadership, shard.board) for shard in shards],
             [endpoint.name for endpoint in self._settings.webhooks],
+            retired=lambda: retired.keys,
             budget=budget,
             supervisor=self._supervisor,
             metrics=self._metrics,
@@ -165,6 +193,12 @@ class App:
     def _keep(self, stack: AsyncExitStack, name: str, work: Callable[[], Awaitable[None]]) -> None:
         task = asyncio.create_task(self._supervisor.keep(name, work), name=name)
         stack.push_async_callback(_cancelled, task)
+
+
+async def _once_fitting(spread: Spread, work: Callable[[], Awaitable[None]]) -> None:
+    """Do it once the state is known to be spread over as many shards as this daemon was told."""
+    await spread.until()
+    await work()
 
 
 async def _keep_running(server: EmbeddedServer) -> None:

@@ -1,4 +1,7 @@
-"""What works on one shard: who polls it, what leaves it, and what only the holder of its lease does."""
+"""What works on one shard: who polls it, what leaves it, and what only the holder of its lease does.
+
+One that is retired has all of that but the polling, until nothing is left in it.
+"""
 
 from __future__ import annotations
 
@@ -10,6 +13,7 @@ import socket
 from dataclasses import dataclass
 from typing import Final
 
+import structlog
 from redis.asyncio import Redis
 
 from watcher.alerts.alerts import Alerts
@@ -18,7 +22,7 @@ from watcher.alerts.pauses import PauseAlerts
 from watcher.clock import Clock
 from watcher.derived import policy_of, publication_of
 from watcher.events.stream import order, trim
-from watcher.fleet.leadership import Leadership, Quota
+from watcher.fleet.leadership import Leadership, Quota, unbounded
 from watcher.fleet.slots import Shares
 from watcher.metrics import Metrics
 from watcher.model import from_seconds
@@ -36,14 +40,17 @@ from watcher.state.format import NOTICE, Format
 from watcher.state.hints import HintStream
 from watcher.state.keys import Keys
 from watcher.state.lease import Lease
+from watcher.state.spread import Spread
 from watcher.state.store import Store, store_errors
 from watcher.state.versions import Standing
 from watcher.state.weights import Weights
 from watcher.webhooks.service import Webhooks
-from watcher.webhooks.stats import needed_from
+from watcher.webhooks.stats import needed_from, nothing_left
 
 TRIMMING: Final = 60.0
 """Seconds between two rounds of trimming the stream."""
+
+log = structlog.get_logger()
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,37 +63,45 @@ class Alerting:
 
 @dataclass(frozen=True, slots=True)
 class Shard:
-    """The parts of one shard. ``retention`` is the seconds for which events are kept at least."""
+    """The parts of one shard. ``retention`` is the seconds for which events are kept at least.
+
+    One that is retired has no ``poller``.
+    """
 
     keys: Keys
     redis: Redis
     clock: Clock
     retention: float
+    spread: Spread
     leadership: Leadership
     format: Format
     board: Board
-    poller: ShardPoller
+    poller: ShardPoller | None
     webhooks: Webhooks
     alerts: Alerting | None
 
     async def lead(self) -> None:
         """Do what only the holder of the lease does, whenever this process is it, until cancelled."""
+        await self.spread.until()
         await self.format.until(Standing.CURRENT, Standing.OLDER)
         await self.leadership.run(self._lead)
 
     async def deliver(self) -> None:
         """Deliver until stopped, once the store holds what this version knows."""
+        await self.spread.until()
         await self.format.until(Standing.CURRENT)
         await self.webhooks.run()
 
     async def _lead(self, nonce: str) -> None:
+        await self.spread.confirm()
         await self.format.bring_on(nonce)
         async with asyncio.TaskGroup() as group:
             if self.alerts is not None:
                 await self.alerts.events.prepare()
                 group.create_task(self.alerts.events.run(), name=f"alerts-{self.keys.shard}")
                 group.create_task(self.alerts.pauses.run(), name=f"pauses-{self.keys.shard}")
-            group.create_task(self.poller.run(nonce), name=f"poller-{self.keys.shard}")
+            if self.poller is not None:
+                group.create_task(self.poller.run(nonce), name=f"poller-{self.keys.shard}")
             group.create_task(self._trim(), name=f"trim-{self.keys.shard}")
 
     async def _trim(self) -> None:
@@ -99,6 +114,15 @@ class Shard:
                     needed.append(await self.alerts.events.needed_from())
             known = [each for each in needed if each is not None]
             await trim(self.redis, self.keys, before, min(known, key=order, default=None))
+            if self.poller is None:
+                await self._forget_when_empty()
+
+    async def _forget_when_empty(self) -> None:
+        layout = await self.spread.until()  # before the look, so that nothing that changes it goes unseen
+        with store_errors():
+            done = await nothing_left(self.redis, self.keys)
+        if done and await self.spread.forget(layout, self.keys):
+            log.info("shard.forgotten", tag=self.keys.tag)
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,8 +141,9 @@ class Site:
     looks: Allowance
     quota: Quota
     shares: Shares
+    spread: Spread
 
-    def shard(self, keys: Keys) -> Shard:
+    def shard(self, keys: Keys, *, retired: bool = False) -> Shard:
         """The parts of a shard, made.
 
         Raises:
@@ -126,16 +151,18 @@ class Site:
         """
         board = Board()
         lease = Lease(self.redis, keys, self.clock)
-        leadership = Leadership(lease, self.quota, self.clock, self.metrics, keys.shard)
+        quota, name = (unbounded(), keys.tag) if retired else (self.quota, "")
+        leadership = Leadership(lease, quota, self.clock, self.metrics, keys.shard, name)
         return Shard(
             keys=keys,
             redis=self.redis,
             clock=self.clock,
             retention=self.settings.events.retention,
+            spread=self.spread,
             leadership=leadership,
             format=Format(self.redis, keys, self.clock, notice=NOTICE if self.settings.redis.url else 0.0),
             board=board,
-            poller=self._poller(keys, board),
+            poller=None if retired else self._poller(keys, board),
             webhooks=self._webhooks(keys),
             alerts=self._alerts(keys),
         )

@@ -394,6 +394,19 @@ class TestShard:
             assert {scope.key for scope in shard.board.reports} == {"a", "b"}
         assert shard.board.reports == {}
 
+    async def test_without_scopes_nothing_is_left_to_scan_as_soon_as_that_is_known(self, held: Redis) -> None:
+        shard = Shard(held)
+        shard.named.failure = unavailable()
+        async with shard.running():
+            await shard.clock.wait_out(RETRY)
+            assert shard.board.scanned_at(5.0) is None
+            shard.named.failure = None
+            await shard.clock.wait_out(RETRY)
+            while not shard.board.listed:  # noqa: ASYNC110 - the board tells nobody
+                await asyncio.sleep(0)
+            assert shard.board.scanned_at(5.0) == 5.0
+        assert shard.board.scanned_at(5.0) is None
+
     async def test_scopes_come_and_go(self, held: Redis) -> None:
         shard = Shard(held, "a", "b")
         async with shard.running():

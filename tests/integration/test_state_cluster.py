@@ -6,6 +6,7 @@ import asyncio
 from collections import Counter
 from collections.abc import AsyncIterator, Iterator
 from contextlib import aclosing
+from dataclasses import replace
 from itertools import chain, count
 from pathlib import Path
 
@@ -22,15 +23,18 @@ from tests.unit.webhooks.world import World, arrived, until
 from watcher.clock import SystemClock
 from watcher.errors import StoreUnavailable
 from watcher.model import EntityId, Hint, Micros, Scope, TaskId, Weight
+from watcher.ops.reshard import reshard, survey
 from watcher.ops.status import read_status
 from watcher.state.backfill import Request, begun
 from watcher.state.backfills import ask, call_off
 from watcher.state.budget import SharedBudget
 from watcher.state.connection import MOST_CONNECTIONS, connect
 from watcher.state.hints import HintStream
-from watcher.state.keys import Keys
+from watcher.state.keys import Keys, shard_of
+from watcher.state.layout import shards_of
 from watcher.state.lease import Lease, break_leases
 from watcher.state.records import Known
+from watcher.state.spread import Spread, fitting
 from watcher.state.store import Change, Commit, Outcome, Store, store_errors
 from watcher.state.weights import Weights
 from watcher.webhooks import control
@@ -95,6 +99,30 @@ async def test_each_shard_holds_its_lease_and_commits(redis: Redis) -> None:
     assert [shard.events for shard in status.shards] == [1, 1, 1, 1]
     await break_leases(redis, SHARDS)
     assert [await redis.exists(keys.lease) for keys in SHARDS] == [0, 0, 0, 0]
+
+
+async def test_scopes_move_to_another_number_of_shards(redis: Redis) -> None:
+    clock, scopes = SystemClock(), [Scope(EntityId(f"entity-{number}")) for number in range(8)]
+    await Spread(redis, "c", 4, clock).look()
+    for number, scope in enumerate(scopes):
+        store = Store(redis, SHARDS[shard_of(scope, 4)])
+        await store.register(scope)
+        await redis.set(store.keys.lease, "nonce")
+        assert await store.commit(replace(ended(number), scope=scope), "nonce") is Outcome.APPLIED
+        await redis.delete(store.keys.lease)
+    for shards in (3, 1, 4):
+        found = await survey(redis, "c", shards)
+        assert found is not None
+        assert (await reshard(redis, clock, found, lambda _: None)).moved == found.moving > 0
+        lying = {scope for keys in shards_of("c", shards) for scope in await Store(redis, keys).scopes()}
+        assert lying == set(scopes)
+        for number, scope in enumerate(scopes):
+            store = Store(redis, shards_of("c", shards)[shard_of(scope, shards)])
+            assert list(await store.known(scope, {TaskId(f"task-{number}"): Micros(number)})) == [
+                f"task-{number}"
+            ]
+    assert sum([int(await redis.xlen(keys.events)) for keys in SHARDS]) == len(scopes)
+    assert [keys.tag for keys in (await fitting(redis, "c", 4)).retired] == ["{c}"]
 
 
 async def test_all_shards_share_one_budget(redis: Redis) -> None:

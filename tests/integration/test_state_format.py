@@ -21,7 +21,9 @@ from watcher.settings import Settings
 from watcher.state.connection import connect
 from watcher.state.format import LOOK, NOTICE, Format, Step, guard, readable
 from watcher.state.keys import Keys
+from watcher.state.layout import Layout
 from watcher.state.lease import Lease, LeaseLostError
+from watcher.state.spread import change_layout
 from watcher.state.versions import Standing
 
 pytestmark = pytest.mark.every_server
@@ -184,6 +186,7 @@ async def test_two_that_start_together_run_each_step_once(redis: Redis) -> None:
 async def settings(redis: Redis, redis_url: str) -> Settings:
     """Of a daemon whose store a later version has written."""
     await redis.hset("{watcher}:format", "version", "99")
+    assert await change_layout(redis, None, Layout("watcher", 1))
     return Settings.model_validate(
         {
             "monite": {"base_url": "http://127.0.0.1:9/v1", "token": "x"},
@@ -199,7 +202,7 @@ async def test_the_daemon_ends_before_it_touches_a_later_version(settings: Setti
     ):
         await asyncio.wait_for(App(settings).run(asyncio.Event()), 20)
     left: Any = await redis.keys()
-    assert left == [b"{watcher}:format"]
+    assert sorted(left) == [b"{watcher}:format", b"{watcher}:layout"]
 
 
 async def test_so_do_commands(settings: Settings) -> None:

@@ -23,6 +23,7 @@ from watcher.clock import SystemClock
 from watcher.errors import StoreUnavailable
 from watcher.events.stream import trim
 from watcher.model import Hint, Micros, Scope, TaskId, Weight
+from watcher.ops.reshard import reshard, survey
 from watcher.ops.status import read_status
 from watcher.settings import load_settings
 from watcher.state.backfill import Request, begun
@@ -33,6 +34,7 @@ from watcher.state.hints import HintStream
 from watcher.state.keys import Keys
 from watcher.state.lease import Lease
 from watcher.state.records import Known
+from watcher.state.spread import Spread
 from watcher.state.store import Change, Commit, Outcome, Store
 from watcher.state.weights import Weights
 from watcher.webhooks import control, letters
@@ -98,9 +100,16 @@ async def everything(redis: Any) -> None:
     await read_status(redis, SHARDS, ["one"], Micros(0))
     await all_stats(redis, SHARDS, ["one"])
     await trim(redis, keys, Micros(1), await needed_from(redis, keys))
-    await store.reset(scope)
     assert await redis.info("server")
     await lease.release()
+    await redis.delete(keys.backfill)
+    await Spread(redis, "watcher", 2, clock).look()
+    for shards in (3, 1, 2):
+        found = await survey(redis, "watcher", shards)
+        assert found is not None
+        await reshard(redis, clock, found, lambda _: None)
+    for each in SHARDS:
+        await Store(redis, each).reset(scope)
 
 
 async def deliver(redis: Any, keys: Keys) -> None:

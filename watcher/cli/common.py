@@ -20,6 +20,8 @@ from watcher.state.connection import connect
 from watcher.state.embedded import embedded_url
 from watcher.state.format import readable
 from watcher.state.keys import Keys
+from watcher.state.layout import shards_of
+from watcher.state.spread import fitting
 
 T = TypeVar("T")
 
@@ -75,12 +77,14 @@ async def open_store(settings: Settings) -> AsyncIterator[Redis]:
     """A client of the store that a daemon with these settings uses, checked to answer.
 
     Raises:
-        StoreError: it does not answer; of an embedded one, that no daemon is running; or another version wrote it.
+        StoreError: it does not answer; of an embedded one, that no daemon is running; another version wrote it, or
+            its state is spread over another number of shards.
     """
     wanted = settings.redis
     url = wanted.url.get_secret_value() if wanted.url else embedded_url(wanted.data_dir)
     async with aclosing(connect(url)) as redis:
         try:
+            await fitting(redis, wanted.namespace, wanted.shards)
             await readable(redis, all_keys(settings))
         except StoreUnavailable as error:
             if wanted.url is not None:
@@ -94,5 +98,10 @@ async def open_store(settings: Settings) -> AsyncIterator[Redis]:
 
 def all_keys(settings: Settings) -> list[Keys]:
     """The keys of every shard."""
-    shards = settings.redis.shards
-    return [Keys(settings.redis.namespace, shard, shards) for shard in range(shards)]
+    return list(shards_of(settings.redis.namespace, settings.redis.shards))
+
+
+async def all_places(redis: Redis, settings: Settings) -> list[Keys]:
+    """The keys of every shard, and of those that are retired. Raises ``StoreError``."""
+    layout = await fitting(redis, settings.redis.namespace, settings.redis.shards)
+    return [*layout.active, *layout.retired]

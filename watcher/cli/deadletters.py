@@ -9,7 +9,7 @@ import msgspec
 import typer
 from redis.asyncio import Redis
 
-from watcher.cli.common import all_keys, console, event_loop, open_store
+from watcher.cli.common import all_places, console, event_loop, open_store
 from watcher.cli.times import instant
 from watcher.clock import SystemClock
 from watcher.errors import ConfigurationError
@@ -124,7 +124,7 @@ async def _places(settings: Settings, redis: Redis, endpoint: str | None) -> lis
     """The shards and endpoints to look at. Raises ``ConfigurationError`` if there is no such endpoint."""
     found: list[tuple[Keys, str]] = []
     configured = {each.name for each in settings.webhooks}
-    for keys in all_keys(settings):
+    for keys in await all_places(redis, settings):
         with store_errors():
             names = configured | await known_endpoints(redis, keys)
         if endpoint is not None and endpoint not in names:

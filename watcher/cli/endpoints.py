@@ -15,7 +15,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 from yarl import URL
 
-from watcher.cli.common import all_keys, console, event_loop, open_store, table
+from watcher.cli.common import all_places, console, event_loop, open_store, table
 from watcher.cli.times import instant
 from watcher.clock import SystemClock
 from watcher.errors import ConfigurationError
@@ -151,28 +151,30 @@ async def _stats(settings: Settings) -> dict[str, LaneStats]:
     names = [endpoint.name for endpoint in settings.webhooks]
     async with open_store(settings) as redis:
         with store_errors():
-            return await all_stats(redis, all_keys(settings), names)
+            return await all_stats(redis, await all_places(redis, settings), names)
 
 
 async def _pause(settings: Settings, name: str) -> None:
     async with _known(settings, name) as redis:
-        for keys in all_keys(settings):
+        for keys in await all_places(redis, settings):
             await control.pause(redis, keys, name, SystemClock().time())
 
 
 async def _resume(settings: Settings, name: str) -> int:
     async with _known(settings, name) as redis:
         now = SystemClock().time()
-        return sum([await control.resume(redis, keys, name, now) for keys in all_keys(settings)])
+        return sum(
+            [await control.resume(redis, keys, name, now) for keys in await all_places(redis, settings)]
+        )
 
 
 async def _drop(settings: Settings, name: str, yes: bool) -> None:
     async with _known(settings, name) as redis:
         if not yes:
-            lane = (await all_stats(redis, all_keys(settings), []))[name]
+            lane = (await all_stats(redis, await all_places(redis, settings), []))[name]
             question = f"Forget {lane.depth} deliveries and {lane.dead_letters} dead letters of {name}?"
             typer.confirm(question, abort=True)
-        waited = sum([await control.forget(redis, keys, name) for keys in all_keys(settings)])
+        waited = sum([await control.forget(redis, keys, name) for keys in await all_places(redis, settings)])
         print(f"forgot {name} and {waited} deliveries")
 
 
@@ -186,7 +188,9 @@ async def _known(settings: Settings, name: str) -> AsyncIterator[Redis]:
     """
     async with open_store(settings) as redis:
         with store_errors():
-            known = await all_stats(redis, all_keys(settings), [each.name for each in settings.webhooks])
+            known = await all_stats(
+                redis, await all_places(redis, settings), [each.name for each in settings.webhooks]
+            )
         if name not in known:
             there = ", ".join(known) or "none"
             raise ConfigurationError([f"NAME: no endpoint is called {name}; there are: {there}"])
@@ -199,7 +203,7 @@ async def _replay(settings: Settings, endpoint: Endpoint, low: int, high: int) -
     done: dict[Keys, Replay] = {}
     async with open_store(settings) as redis:
         with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
-            for keys in all_keys(settings):
+            for keys in await all_places(redis, settings):
                 bar = progress.add_task(f"shard {keys.shard}", total=1.0)
                 now = SystemClock().time()
                 async for at in replayed(redis, keys, endpoint, low=low, high=high, now=now):

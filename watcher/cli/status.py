@@ -9,13 +9,14 @@ import msgspec
 import typer
 from rich.console import Console
 
-from watcher.cli.common import all_keys, console, event_loop, open_store, table
+from watcher.cli.common import console, event_loop, open_store, table
 from watcher.cli.endpoints import state_of
 from watcher.clock import SystemClock
 from watcher.fleet.registry import Doing
 from watcher.model import from_seconds
 from watcher.ops.status import Status, read_status
 from watcher.settings import Settings, load_settings
+from watcher.state.spread import fitting
 
 
 def status(
@@ -32,7 +33,9 @@ def status(
 async def _read(settings: Settings) -> Status:
     names = [endpoint.name for endpoint in settings.webhooks]
     async with open_store(settings) as redis:
-        return await read_status(redis, all_keys(settings), names, from_seconds(SystemClock().time()))
+        layout = await fitting(redis, settings.redis.namespace, settings.redis.shards)
+        now = from_seconds(SystemClock().time())
+        return await read_status(redis, layout.active, names, now, layout.retired)
 
 
 def _print(found: Status, out: Console) -> None:
@@ -47,6 +50,8 @@ def _print(found: Status, out: Console) -> None:
     for shard in found.shards:
         holder = f"{shard.holder}, for {shard.lease_seconds:.0f} s more" if shard.holder else "nobody"
         out.print(f"shard {shard.shard}: held by {holder}; {shard.events} events kept")
+    for each in found.retired:
+        out.print(f"retired {each.tag}: {each.events} events kept until they are delivered and old enough")
     if found.scopes:
         scopes = table("scope", "shard", "in flight", "coverage lag")
         for scope in found.scopes:

@@ -11,7 +11,7 @@ import typer
 from redis.asyncio import Redis
 from rich.console import Console
 
-from watcher.cli.common import all_keys, event_loop, open_store
+from watcher.cli.common import all_places, event_loop, open_store
 from watcher.errors import ConfigurationError
 from watcher.events.envelope import to_body
 from watcher.events.lines import as_line
@@ -53,7 +53,7 @@ def tail(
 
     async def main() -> None:
         async with open_store(settings) as redis, asyncio.TaskGroup() as group:
-            for keys in all_keys(settings):
+            for keys in await all_places(redis, settings):
                 group.create_task(show(redis, keys))
 
     event_loop(main())

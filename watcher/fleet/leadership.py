@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import math
+import sys
 from collections.abc import Awaitable, Callable, Coroutine
 from dataclasses import dataclass, field
 from typing import Any, Final
@@ -38,6 +39,13 @@ class Quota:
     known: asyncio.Event = field(default_factory=asyncio.Event)
 
 
+def unbounded() -> Quota:
+    """For leases that are not shared: whoever comes first takes them."""
+    quota = Quota(limit=sys.maxsize)
+    quota.known.set()
+    return quota
+
+
 class _GivenUpError(Exception):
     """Another replica is to have the lease."""
 
@@ -45,15 +53,19 @@ class _GivenUpError(Exception):
 class Leadership:
     """Runs work while this process holds the shard's lease, again and again, until cancelled.
 
-    ``quota`` is shared by the leaderships of all shards of this process.
+    ``quota`` is shared by the leaderships of all shards of this process. ``name`` is what metrics and the
+    log call the shard: its number unless told otherwise.
     """
 
-    def __init__(self, lease: Lease, quota: Quota, clock: Clock, metrics: Metrics, shard: int) -> None:
+    def __init__(
+        self, lease: Lease, quota: Quota, clock: Clock, metrics: Metrics, shard: int, name: str = ""
+    ) -> None:
         self._lease = lease
         self._quota = quota
         self._clock = clock
-        self._gauge = metrics.lease_held.labels(shard=str(shard))
+        self._gauge = metrics.lease_held.labels(shard=name or str(shard))
         self._shard = shard
+        self._name = name or shard
         self._left = 0
         self._unwanted = asyncio.Event()
         self._gauge.set(0)
@@ -94,7 +106,7 @@ class Leadership:
                     self._quota.taken -= 1
             elif not waiting:
                 waiting = True
-                log.info("lease.waiting", shard=self._shard)
+                log.info("lease.waiting", shard=self._name)
             await self._clock.sleep(RETRY)
 
     async def _taken(self) -> bool:
@@ -119,7 +131,7 @@ class Leadership:
         return taken
 
     async def _hold(self, work: Callable[[str], Awaitable[None]]) -> None:
-        log.info("lease.acquired", shard=self._shard)
+        log.info("lease.acquired", shard=self._name)
         self._unwanted.clear()
         self._gauge.set(1)
         reason = "stopped"
@@ -136,7 +148,7 @@ class Leadership:
             reason = _first(failures)
         finally:
             self._gauge.set(0)
-            log.info("lease.ended", shard=self._shard, reason=reason)
+            log.info("lease.ended", shard=self._name, reason=reason)
             await self._release()
 
     async def _renew_forever(self) -> None:
@@ -158,7 +170,7 @@ class Leadership:
         try:
             await self._lease.release()
         except StoreUnavailable:
-            log.info("lease.left_to_lapse", shard=self._shard)
+            log.info("lease.left_to_lapse", shard=self._name)
 
 
 def _first(failures: BaseExceptionGroup[BaseException]) -> str:

@@ -22,7 +22,8 @@ from watcher.state.durability import weaknesses
 from watcher.state.embedded import EmbeddedServer
 from watcher.state.format import readable
 from watcher.state.inspection import inspect
-from watcher.state.keys import Keys
+from watcher.state.layout import shards_of
+from watcher.state.spread import fitting
 from watcher.state.store import store_errors
 
 
@@ -109,12 +110,12 @@ async def _store(settings: Settings) -> str:
 
 
 async def _answers(url: str, settings: Settings) -> str:
-    shards = settings.redis.shards
-
+    namespace, shards = settings.redis.namespace, settings.redis.shards
     async with aclosing(connect(url)) as redis:
         with store_errors():
             info = await redis.info("server")
-        await readable(redis, [Keys(settings.redis.namespace, number, shards) for number in range(shards)])
+        await fitting(redis, namespace, shards)
+        await readable(redis, shards_of(namespace, shards))
     name = "Valkey" if info.get("server_name") == "valkey" else "Redis"
     return f"{name} {info.get('valkey_version') or info.get('redis_version')} answers"
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -35,7 +35,10 @@ class Observed:
 
 
 class Observer:
-    """Answers the operators' questions. ``endpoints`` are the names of those that are configured."""
+    """Answers the operators' questions. ``endpoints`` are the names of those that are configured.
+
+    ``retired`` gives the keys of shards from which what is left is still delivered.
+    """
 
     def __init__(
         self,
@@ -43,6 +46,7 @@ class Observer:
         shards: Sequence[Observed],
         endpoints: Sequence[str],
         *,
+        retired: Callable[[], Sequence[Keys]],
         budget: SharedBudget,
         supervisor: Supervisor,
         metrics: Metrics,
@@ -52,6 +56,7 @@ class Observer:
         self._redis = redis
         self._shards = shards
         self.endpoints = endpoints
+        self._retired = retired
         self._budget = budget
         self._supervisor = supervisor
         self._metrics = metrics
@@ -89,18 +94,17 @@ class Observer:
         self._metrics.poll_requests_lower_bound.set(sum(report.lower_bound for report in reports))
         judged = sum(len(report.recall.verdicts) for report in reports)
         self._metrics.hint_recall.set(sum(report.recall.hits for report in reports) / judged if judged else 0)
-        scans = [board.oldest_scan for board in boards if board.watched]
+        now = self._clock.monotonic()
+        scans = [board.scanned_at(now) for board in boards if board.watched or not board.reports]
         known = [scan for scan in scans if scan is not None]
         if known and len(known) == len(scans):
-            age = self._clock.monotonic() - min(known)
-            self._metrics.last_complete_scan.set(self._clock.time() - age)
+            self._metrics.last_complete_scan.set(self._clock.time() - (now - min(known)))
         try:
             async with asyncio.timeout(PATIENCE):
                 remaining = await self._budget.remaining()
                 with store_errors():
-                    stats = await all_stats(
-                        self._redis, [shard.keys for shard in self._shards], self.endpoints
-                    )
+                    places = [*(shard.keys for shard in self._shards), *self._retired()]
+                    stats = await all_stats(self._redis, places, self.endpoints)
         except (StoreUnavailable, TimeoutError):
             return
         self._metrics.rate_budget_remaining.set(remaining)
@@ -111,11 +115,12 @@ class Observer:
             return [bool(await self._redis.exists(shard.keys.lease)) for shard in self._shards]
 
     def _facts(self, shard: Observed, leased: bool) -> ShardFacts:
-        scanned_at = shard.board.oldest_scan
+        now = self._clock.monotonic()
+        scanned_at = shard.board.scanned_at(now)
         return ShardFacts(
             shard=shard.keys.shard,
             held=shard.leadership.held,
             held_elsewhere=leased and not shard.leadership.held,
-            scan_age=None if scanned_at is None else self._clock.monotonic() - scanned_at,
+            scan_age=None if scanned_at is None else now - scanned_at,
             trouble=shard.board.trouble,
         )

@@ -36,17 +36,28 @@ class ShardStatus:
 
 
 @dataclass(frozen=True, slots=True)
+class RetiredStatus:
+    """The hash tag of a shard that is no more, and the events that are still kept there."""
+
+    tag: str
+    events: int
+
+
+@dataclass(frozen=True, slots=True)
 class Status:
     """Everything that ``watcher status`` shows."""
 
     replicas: tuple[Replica, ...]
     shards: tuple[ShardStatus, ...]
+    retired: tuple[RetiredStatus, ...]
     scopes: tuple[ScopeStatus, ...]
     endpoints: dict[str, LaneStats]
 
 
-async def read_status(redis: Redis, shards: Sequence[Keys], endpoints: Sequence[str], now: Micros) -> Status:
-    """The present state of all shards.
+async def read_status(
+    redis: Redis, shards: Sequence[Keys], endpoints: Sequence[str], now: Micros, retired: Sequence[Keys] = ()
+) -> Status:
+    """The present state of all shards, and of what is left in ``retired`` ones.
 
     Raises:
         StoreError: the store is away, or holds what is not the watcher's.
@@ -56,8 +67,9 @@ async def read_status(redis: Redis, shards: Sequence[Keys], endpoints: Sequence[
         return Status(
             replicas=await read_replicas(redis, shards[0]),
             shards=tuple([await _shard(redis, keys) for keys in shards]),
+            retired=tuple([RetiredStatus(keys.tag, await redis.xlen(keys.events)) for keys in retired]),
             scopes=tuple(scopes),
-            endpoints=await all_stats(redis, shards, endpoints),
+            endpoints=await all_stats(redis, [*shards, *retired], endpoints),
         )
 
 

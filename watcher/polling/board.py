@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from watcher.model import Scope
@@ -30,11 +31,13 @@ class ScopeReport:
 class Board:
     """The reports of the scopes that this process polls; empty while it holds no lease.
 
-    ``trouble_discovering`` says why the scopes to watch cannot be listed; None while they can.
+    ``trouble_discovering`` says why the scopes to watch cannot be listed; None while they can. ``listed``: they
+    were, since the lease was taken.
     """
 
     reports: dict[Scope, ScopeReport] = field(default_factory=dict)
     trouble_discovering: str | None = None
+    listed: bool = False
 
     def report(self, scope: Scope) -> ScopeReport:
         """The scope's report, made on first use."""
@@ -45,6 +48,11 @@ class Board:
         """The reports that count for readiness."""
         return [report for report in self.reports.values() if not report.retired]
 
+    def scanned_at(self, now: float) -> float | None:
+        """Up to when everything was scanned (monotonic seconds): now, where there is nothing to scan."""
+        nothing_to_scan = self.listed and not self.reports and self.trouble_discovering is None
+        return now if nothing_to_scan else self.oldest_scan
+
     @property
     def oldest_scan(self) -> float | None:
         """Monotonic seconds of the scope longest without a complete scan; None if any never had one."""
@@ -53,13 +61,13 @@ class Board:
         return min(known) if known and len(known) == len(scans) else None
 
     @property
-    def blind(self) -> bool:
-        """Whether no scope at all could be read in its last cycle."""
-        watched = self.watched
-        return all(report.trouble for report in watched) and bool(watched or self.trouble_discovering)
-
-    @property
     def trouble(self) -> str | None:
         """Why the last cycle of some scope was not complete; None if all were."""
         scanning = next((report.trouble for report in self.watched if report.trouble), None)
         return self.trouble_discovering or scanning
+
+
+def blind(boards: Iterable[Board]) -> bool:
+    """Whether there is something to read, and nothing of it could be read lately."""
+    watching = [board for board in boards if board.watched or board.trouble_discovering]
+    return bool(watching) and all(report.trouble for board in watching for report in board.watched)

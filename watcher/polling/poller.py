@@ -91,6 +91,7 @@ class ShardPoller:
             self._running.clear()
             self._taking_hints = False
             self._board.reports.clear()
+            self._board.listed = False
 
     def _start_beside(self, group: asyncio.TaskGroup, nonce: str) -> None:
         """Start what a shard does beside its scopes' cycles: backfills, and the check on ourselves."""
@@ -128,6 +129,7 @@ class ShardPoller:
             poller = ScopePoller(scope, nonce, self._tools, self._board.report(scope))
             task = group.create_task(poller.run(), name=f"scope-{scope.key}")
             self._running[scope] = _Running(poller, task)
+        self._board.listed = True
         if self._desk is not None and not self._taking_hints:
             # Not before the scopes are known: hints wait on their stream, but are not kept for a scope to come.
             self._taking_hints = True

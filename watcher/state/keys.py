@@ -27,6 +27,7 @@
 | ``{ns}:kept:<endpoint>`` | hash | stream id → the event, of revived dead letters that the stream has dropped |
 | ``{ns}:replay:<endpoint>`` | hash | the range that is being delivered again, and how far that has come |
 | ``{ns}:dead:<endpoint>`` | stream | dead letters: the event, the reason, the last answer |
+| ``{namespace}:layout`` | hash | ``shards`` that the state is spread over, the ``next`` number while it is moved, … |
 | ``{namespace}:replicas`` | sorted set | replica that lives → when it joined (ms) |
 | ``{namespace}:replicas:terms`` | sorted set | replica → until when it counts as living (ms) |
 | ``{namespace}:replicas:doing`` | hash | replica → what it does |
@@ -130,6 +131,11 @@ class Keys:
     def budget_pause(self) -> str:
         """Key of the pause in which no request starts."""
         return f"{{{self.namespace}}}:budget:pause"
+
+    @property
+    def layout(self) -> str:
+        """Key of over how many shards the state is spread."""
+        return f"{{{self.namespace}}}:layout"
 
     @property
     def replicas(self) -> str:

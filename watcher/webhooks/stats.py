@@ -116,6 +116,21 @@ async def needed_from(redis: Redis, keys: Keys) -> str | None:
     return "{}-{}".format(*min(needed)) if needed else None
 
 
+async def nothing_left(redis: Redis, keys: Keys) -> bool:
+    """Whether a shard that gets no more events has none, and nothing to deliver or to keep for anybody.
+
+    Raises:
+        redis.RedisError: the store is in trouble.
+    """
+    if await redis.xlen(keys.events):
+        return False
+    for name in await known_endpoints(redis, keys):
+        lane = await lane_stats(redis, keys, name)
+        if lane.depth or lane.dead_letters or await redis.exists(keys.replay(name)):
+            return False
+    return True
+
+
 def _seconds(ms: bytes) -> float:
     return float(ms) / 1000 if ms else 0.0
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from watcher.model import EntityId, Scope
-from watcher.polling.board import Board
+from watcher.polling.board import Board, blind
 
 ONE, TWO, THREE = (Scope(EntityId(name)) for name in ("one", "two", "three"))
 
@@ -32,6 +32,22 @@ def test_a_scan_at_the_clocks_zero_is_a_scan() -> None:
     assert board.oldest_scan == 0.0
 
 
+def test_where_there_is_nothing_to_scan_everything_is_scanned() -> None:
+    board = Board()
+    assert board.scanned_at(9.0) is None
+    board.listed = True
+    assert board.scanned_at(9.0) == 9.0
+    board.trouble_discovering = "unauthorized"
+    assert board.scanned_at(9.0) is None
+    board.trouble_discovering = None
+    report = board.report(ONE)
+    assert board.scanned_at(9.0) is None
+    report.completed_at = 7.0
+    assert board.scanned_at(9.0) == 7.0
+    report.retired = True
+    assert board.scanned_at(9.0) is None
+
+
 def test_a_scope_that_the_api_refuses_is_not_counted_on() -> None:
     board = Board()
     board.report(ONE).completed_at = 7.0
@@ -49,3 +65,33 @@ def test_trouble_with_discovering_comes_before_a_scopes() -> None:
     assert board.trouble == "timeout"
     board.trouble_discovering = "unauthorized"
     assert board.trouble == "unauthorized"
+
+
+class TestBlind:
+    """Whether nothing at all can be read, over the shards that this process polls."""
+
+    def board(self, *troubles: str | None, discovering: str | None = None) -> Board:
+        board = Board(trouble_discovering=discovering)
+        for scope, trouble in zip((ONE, TWO, THREE), troubles, strict=False):
+            board.report(scope).trouble = trouble
+        return board
+
+    def test_where_every_scope_is_in_trouble(self) -> None:
+        assert blind([self.board("timeout", "timeout"), self.board("timeout")])
+        assert not blind([self.board("timeout", None), self.board("timeout")])
+        assert not blind([self.board("timeout"), self.board(None)])
+
+    def test_where_the_scopes_cannot_even_be_listed(self) -> None:
+        assert blind([self.board(discovering="connect")])
+        assert not blind([self.board(None, discovering="connect")])
+
+    def test_not_where_there_is_nothing_to_read_and_that_says_nothing_of_the_rest(self) -> None:
+        assert not blind([])
+        assert not blind([self.board()])
+        assert blind([self.board(), self.board("timeout")])
+
+    def test_not_because_of_a_scope_that_the_api_refuses(self) -> None:
+        refused = self.board("forbidden")
+        refused.report(ONE).retired = True
+        assert not blind([refused])
+        assert blind([refused, self.board("timeout")])

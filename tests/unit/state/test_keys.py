@@ -55,6 +55,7 @@ def shared_keys(keys: Keys) -> list[str]:
         keys.budget_line,
         keys.budget_due,
         keys.budget_pause,
+        keys.layout,
         keys.replicas,
         keys.replica_terms,
         keys.replica_doing,

@@ -1,0 +1,36 @@
+"""When the daemon calls itself ready."""
+
+from __future__ import annotations
+
+import pytest
+
+from watcher.ops.health import Facts, ShardFacts, reasons_not_ready
+
+
+@pytest.mark.parametrize(
+    ("held", "elsewhere", "age", "trouble", "reason"),
+    [
+        (True, False, 0.0, None, None),
+        (True, False, 15.0, "timeout", None),
+        (True, False, None, None, "no complete scan yet"),
+        (True, False, None, "timeout", "no complete scan yet (last trouble: timeout)"),
+        (True, False, 16.0, None, "the last complete scan was 16 s ago"),
+        (False, True, None, None, None),
+        (False, False, None, None, "nobody holds the lease yet"),
+    ],
+)
+def test_a_shard(
+    held: bool, elsewhere: bool, age: float | None, trouble: str | None, reason: str | None
+) -> None:
+    shard = ShardFacts(0, held, elsewhere, age, trouble)
+    assert reasons_not_ready(Facts(5.0, None, (), [shard])) == ([reason] if reason else [])
+    named = [f"shard 0: {reason}"] if reason else []
+    assert reasons_not_ready(Facts(5.0, None, (), [shard, ShardFacts(1, True, False, 0.0, None)])) == named
+
+
+def test_without_the_store_only_workers_are_told_of_besides() -> None:
+    facts = Facts(5.0, "no answer", ("poller",), [ShardFacts(0, False, False, None, None)])
+    assert reasons_not_ready(facts) == [
+        "worker poller has died and is being started again",
+        "the store is away: no answer",
+    ]
