@@ -87,12 +87,13 @@ class Fleet:
             holders = await self.holders()
             return holders.total() == SHARDS and lost.pid not in holders
 
-        await self._until(taken_over)
-        seconds = time.monotonic() - began
-        if how == signal.SIGSTOP:
-            lost.signal(signal.SIGKILL)
-        await lost.wait()
-        return seconds
+        try:
+            await self._until(taken_over)
+            return time.monotonic() - began
+        finally:
+            if how == signal.SIGSTOP:
+                lost.signal(signal.SIGKILL)  # it stands still, and would do so for ever
+            await lost.wait()
 
     def footprints(self) -> list[Footprint | None]:
         """Of each daemon."""

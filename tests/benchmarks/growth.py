@@ -118,9 +118,9 @@ async def run(size: Size, cores: Cores) -> Report:
         ),
         rows=tuple(rows),
         reading=(
-            f"rows without a share of a core are calculated: what the slope between the last two numbers makes of {BEYOND} "
-            "times as many; a cycle's CPU is that of loading, planning and writing, the share that of the whole daemon "
-            "at the default budget"
+            "rows without a share of a core are calculated: what the slope between the last two numbers makes of "
+            f"{BEYOND} times as many; a cycle's CPU is that of loading, planning and writing, the share that of the "
+            "whole daemon at the default budget"
         ),
         targets=_targets(tasks),
     )

@@ -78,12 +78,18 @@ class _Kept:
 
 
 async def run(size: Size, cores: Cores) -> Report:
-    """Measure the flow with each number of replicas; then, side by side, the budget while replicas are lost."""
+    """Measure the flow with each number of replicas; then, side by side, what is kept while replicas are lost."""
     with cores.starting_servers():  # and this process, which is the API
         bursts = {number: await _flow(number, size, cores) for number in size.replicas}
         async with asyncio.TaskGroup() as group:
-            tasks = {number: group.create_task(_kept(number, size, cores)) for number in size.replicas}
-    kept = {number: task.result() for number, task in tasks.items()}
+            tasks = {
+                number: [
+                    group.create_task(_kept(number, some, size, cores))
+                    for some in _fleets(number, size.losses)
+                ]
+                for number in size.replicas
+            }
+    kept = {number: _together([task.result() for task in some]) for number, some in tasks.items()}
     one = bursts[size.replicas[0]]
     return Report(
         title=f"replicas over {SHARDS} shards, {SHARDS * _SCOPES} entities: bursts of {size.burst:,} tasks that ended",
@@ -192,8 +198,19 @@ def _cpu(fleet: Fleet) -> float:
     return sum(each.cpu for each in fleet.footprints() if each is not None)
 
 
-async def _kept(replicas: int, size: Size, cores: Cores) -> _Kept:
-    """The default budget, of which the entities want more than there is, while replicas are lost and replaced."""
+def _fleets(replicas: int, losses: Sequence[signal.Signals]) -> list[Sequence[signal.Signals]]:
+    """What each fleet of so many is to lose, down to one: who takes over keeps what it took for a minute."""
+    each = replicas - 1
+    return [losses[at : at + each] for at in range(0, len(losses), each)] if each and losses else [()]
+
+
+def _together(kept: Sequence[_Kept]) -> _Kept:
+    seconds = {loss: spent for each in kept for loss, spent in each.seconds.items()}
+    return _Kept(max(each.most for each in kept), seconds)
+
+
+async def _kept(replicas: int, losses: Sequence[signal.Signals], size: Size, cores: Cores) -> _Kept:
+    """The default budget, of which the entities want more than there is, while one replica after another is lost."""
     clock = SystemClock()
     world = World(
         WorldSettings(rate=20, entities=_ENTITIES, entity_share=1.0, lifetime_scale=0.1),
@@ -208,10 +225,7 @@ async def _kept(replicas: int, size: Size, cores: Cores) -> _Kept:
         settings = _settings(sandbox, _watched(world), budget)
         async with running_fleet(replicas, settings, cores.measured) as fleet:
             await asyncio.sleep(size.budgeted)
-            for number, loss in enumerate(size.losses if replicas > 1 else ()):
-                if number:
-                    await fleet.add()
-                    await fleet.until_shared()
+            for loss in losses:
                 seconds[loss] = await fleet.lose(loss)
         return _Kept(arrivals.most_in(1.0), seconds)
 
