@@ -111,10 +111,10 @@ async def run(size: Size, cores: Cores) -> Report:
             Column("store MiB", ",.1f"),
             Column("bytes a task", ",.0f"),
             Column("daemon MiB", ",.1f"),
-            Column("its share of a core", ".1%"),
+            Column("of a core", ".1%"),
             Column("requests a cycle", ".1f"),
-            Column("CPU ms a cycle", ",.2f"),
-            Column("its store's", ",.2f"),
+            Column("its CPU ms", ",.2f"),
+            Column("store's", ",.2f"),
         ),
         rows=tuple(rows),
         reading=(

@@ -52,8 +52,9 @@ class Filling:
         while page := list(islice(changes, _AT_ONCE)):
             moved = {each.task_id: each.created_at for each in page if each.task_id in flight}
             commit = Commit(scope, page, moved, (), before, after)
-            if await self.store.commit(commit, self.nonce) is not Outcome.APPLIED:
-                raise RuntimeError(f"{scope.key}: the store would not take a page")
+            outcome = await self.store.commit(commit, self.nonce)
+            if outcome is not Outcome.APPLIED:
+                raise RuntimeError(f"{scope.key}: the store would not take a page: {outcome}")
             before = after
 
     async def lifetimes(self, tasks: Sequence[SimulatedTask]) -> None:

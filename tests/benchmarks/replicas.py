@@ -92,16 +92,16 @@ async def run(size: Size, cores: Cores) -> Report:
     kept = {number: _together([task.result() for task in some]) for number, some in tasks.items()}
     one = bursts[size.replicas[0]]
     return Report(
-        title=f"replicas over {SHARDS} shards, {SHARDS * _SCOPES} entities: bursts of {size.burst:,} tasks that ended",
+        title=f"replicas over {SHARDS} shards, {SHARDS * _SCOPES} entities: bursts of {size.burst:,} tasks, CPU of an event",
         columns=(
             Column("replicas"),
             Column("events/s", ",.0f"),
-            Column(f"÷ that of {size.replicas[0]}"),
-            Column("CPU µs of an event", ",.0f"),
+            Column(f"÷ {size.replicas[0]}"),
+            Column("CPU µs", ",.0f"),
             Column("its store's", ",.0f"),
             Column("the API's", ",.0f"),
-            Column("most requests in 1 s", "d"),
-            *(Column(f"s after {loss.name}", ".1f") for loss in _LOSSES),
+            Column("most in 1 s", "d"),
+            *(Column(f"{loss.name[3:]} s", ".1f") for loss in _LOSSES),
         ),
         rows=tuple(_row(number, bursts[number], one, kept[number]) for number in size.replicas),
         reading=_reading(bursts),
