@@ -92,7 +92,7 @@ async def run(size: Size, cores: Cores) -> Report:
     kept = {number: _together([task.result() for task in some]) for number, some in tasks.items()}
     one = bursts[size.replicas[0]]
     return Report(
-        title=f"replicas over {SHARDS} shards, {SHARDS * _SCOPES} entities: bursts of {size.burst:,} tasks, CPU of an event",
+        title=f"{SHARDS} shards, {SHARDS * _SCOPES} entities: bursts of {size.burst:,} tasks, and the CPU of an event",
         columns=(
             Column("replicas"),
             Column("events/s", ",.0f"),
