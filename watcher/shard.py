@@ -10,7 +10,7 @@ import os
 import random
 import secrets
 import socket
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final
 
 import structlog
@@ -30,7 +30,7 @@ from watcher.monite.client import MoniteClient
 from watcher.polling.board import Board
 from watcher.polling.hint_desk import HintDesk
 from watcher.polling.inspector import Allowance
-from watcher.polling.means import Tools
+from watcher.polling.means import TURNS, Tools
 from watcher.polling.pacer import Pacer
 from watcher.polling.poller import ScopeSource, ShardPoller
 from watcher.polling.schedule import Schedule
@@ -130,7 +130,7 @@ class Site:
     """What all shards of a process stand on.
 
     ``looks`` says how many looks at hinted tasks there may be, ``quota`` how many shards are to be polled here,
-    ``shares`` how many attempts at each endpoint may be under way.
+    ``shares`` how many attempts at each endpoint may be under way, and ``turns`` how many cycles.
     """
 
     settings: Settings
@@ -142,6 +142,7 @@ class Site:
     quota: Quota
     shares: Shares
     spread: Spread
+    turns: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(TURNS))
 
     def shard(self, keys: Keys, *, retired: bool = False) -> Shard:
         """The parts of a shard, made.
@@ -179,6 +180,7 @@ class Site:
             jitter=random.random,
             schedule=Schedule(target=settings.poll.target_delay, interval=settings.poll.interval),
             pacer=Pacer(settings.monite.requests_per_second, settings.poll.interval),
+            turns=self.turns,
         )
         desk = HintDesk(
             HintStream(self.redis, keys),

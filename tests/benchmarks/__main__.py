@@ -19,6 +19,7 @@ from tests.benchmarks import (
     backlog,
     decoding,
     deliveries,
+    growth,
     idle,
     latency,
     memory,
@@ -28,6 +29,7 @@ from tests.benchmarks import (
     polling_few,
     polling_plans,
     polling_scopes,
+    replicas,
 )
 from tests.benchmarks.machine import Cores
 from tests.benchmarks.report import Report, show
@@ -76,6 +78,16 @@ BENCHMARKS: Final[Mapping[str, Benchmark]] = {
         "bytes of Redis for a delivery that waits, and the daemon's memory with a million due",
         partial(backlog.run, backlog.FULL),
         partial(backlog.run, backlog.QUICK),
+    ),
+    "growth": Benchmark(
+        "the store, the daemon and its cycles with ever more tasks and scopes, and what ten times more takes",
+        partial(growth.run, growth.FULL),
+        partial(growth.run, growth.QUICK),
+    ),
+    "replicas": Benchmark(
+        "events a second of 1, 2 and 4 replicas, their one budget, and how soon one that is lost is replaced",
+        partial(replicas.run, replicas.FULL),
+        partial(replicas.run, replicas.QUICK),
     ),
     "idle": Benchmark(
         "memory and CPU of the idle daemon", partial(idle.run, idle.FULL), partial(idle.run, idle.QUICK)

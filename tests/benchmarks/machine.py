@@ -62,6 +62,12 @@ def _on(cores: frozenset[int]) -> Iterator[None]:
         os.sched_setaffinity(0, before)
 
 
+def place(pid: int, cores: frozenset[int]) -> None:
+    """Have a process that has only just started run on these cores; wherever it likes if there are none."""
+    if sys.platform == "linux" and cores:
+        os.sched_setaffinity(pid, cores)
+
+
 def _listed(cores: frozenset[int]) -> str:
     return ",".join(map(str, sorted(cores)))
 

@@ -12,6 +12,7 @@ from tests.benchmarks import (
     backlog,
     decoding,
     deliveries,
+    growth,
     idle,
     latency,
     memory,
@@ -21,8 +22,10 @@ from tests.benchmarks import (
     polling_few,
     polling_plans,
     polling_scopes,
+    replicas,
 )
 from tests.benchmarks.__main__ import BENCHMARKS, main
+from tests.benchmarks.arrivals import Arrivals
 from tests.benchmarks.loadtool import LoadTool, Post, installed_tools
 from tests.benchmarks.machine import Cores
 from tests.benchmarks.measure import Ratio, Sample, Stopwatch, interleave
@@ -133,6 +136,44 @@ async def test_backlog() -> None:
         assert 40 < due < 400
         assert all(1 < each < 1000 for each in daemon)
     assert len(report.targets) == (sys.platform == "linux")
+
+
+async def test_growth() -> None:
+    size = growth.Size((1000, 2000), 20, settling=0, watching=0.1, cycles=10)
+    report = await growth.run(size, ANYWHERE)
+    assert len(report.rows) == 5
+    stores = [_numbers(row)[1] for row in report.rows]
+    few, many, beyond, scopes, more = stores
+    assert few < many < beyond
+    assert scopes < more
+    for row in report.rows[0], report.rows[1], report.rows[3]:
+        flying, _, bytes_, *_ = _numbers(row)
+        assert flying > 0
+        assert 60 < bytes_ < 2000  # a uuid and its record, and as little as ten of them beside a scope's own
+        assert min(_numbers(row)[-3:]) > 0
+
+
+async def test_replicas() -> None:
+    size = replicas.Size((1,), burst=400, rounds=1, rest=0.0, budgeted=1.0, losses=())
+    report = await replicas.run(size, ANYWHERE)
+    ((_, rate, _, _, store, _, most, *losses),) = report.rows
+    assert isinstance(rate, float)
+    assert isinstance(store, float)
+    assert isinstance(most, int)
+    assert min(rate, store) > 0
+    assert 0 < most < 50
+    assert set(losses) == {"-"}
+
+
+def test_arrivals_count_what_certainly_came_within_a_window() -> None:
+    awake = [tick / 1000 for tick in range(10_000)]
+    steady = Arrivals([2.0005 + number / 10 for number in range(50)], awake)
+    assert steady.most_in(1.0) == 10
+    stalled = [tick for tick in awake if not 3.0 <= tick < 4.0]
+    at_once = Arrivals([number / 10 for number in range(20, 30)] + [4.0005] * 10, stalled)
+    assert at_once.most_in(1.0) == 10, "ten came while nobody looked"
+    crowd = Arrivals([2.0005 + number / 20 for number in range(20)], awake)
+    assert crowd.most_in(1.0) == 20
 
 
 async def test_idle() -> None:

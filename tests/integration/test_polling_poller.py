@@ -12,6 +12,7 @@ import pytest
 from redis.asyncio import Redis
 from structlog.testing import capture_logs
 
+from tests.fakes import settle
 from tests.unit.polling.api import Api, Asked, in_turn, life, unavailable
 from tests.unit.polling.daemon import DEFAULT, KEYS, SOURCE, Daemon, EndingClock, policy, run_until
 from tests.unit.state.heard_clock import HeardClock
@@ -19,7 +20,7 @@ from watcher.metrics import Metrics
 from watcher.model import EntityId, Scope, TaskId, Weight, from_seconds
 from watcher.monite.errors import MoniteError, Rejected, ScopeRejected, Unauthorized
 from watcher.polling.board import Board
-from watcher.polling.means import Tools
+from watcher.polling.means import TURNS, Tools
 from watcher.polling.pacer import Pacer
 from watcher.polling.policy import PollPolicy
 from watcher.polling.poller import REFRESH, RETRY, SHARING, ShardPoller
@@ -333,7 +334,7 @@ class Named:
 class Shard:
     """A shard's poller on a clock that tests listen to."""
 
-    def __init__(self, redis: Redis, *names: str, keys: Keys = KEYS) -> None:
+    def __init__(self, redis: Redis, *names: str, keys: Keys = KEYS, turns: int = TURNS) -> None:
         self.clock = HeardClock()
         self.api = Api(self.clock, latency=0.0)
         self.named = Named(*names)
@@ -351,6 +352,7 @@ class Shard:
             jitter=lambda: 0.5,
             schedule=Schedule(target=1.0, interval=1000.0),
             pacer=Pacer(24.0),
+            turns=asyncio.Semaphore(turns),
         )
         self.pacer = tools.pacer
         self.poller = ShardPoller(self.named, self.board, tools, weights=Weights(redis, keys))
@@ -465,6 +467,26 @@ class TestShard:
         shard = Shard(held, *names)
         async with shard.running():
             await shard.polled(*names)
+
+    async def test_no_more_cycles_are_under_way_than_there_are_turns(self, held: Redis) -> None:
+        """Thousands that start together would stand before the lease's renewal in the line for the store."""
+        names = [str(number) for number in range(20)]
+        shard = Shard(held, *names, turns=3)
+        under_way: list[int] = []
+        waiting = 0
+
+        async def slow(asked: Asked) -> None:
+            nonlocal waiting
+            waiting += 1
+            under_way.append(waiting)
+            await settle()
+            waiting -= 1
+            await shard.note(asked)
+
+        shard.api.meanwhile = slow
+        async with shard.running():
+            await shard.polled(*names)
+        assert max(under_way) == 3
 
     @pytest.mark.parametrize("failure", [ScopeRejected("gone", status=403), unavailable()])
     async def test_one_that_fails_does_not_stop_the_others(self, held: Redis, failure: MoniteError) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from uuid import UUID
 
 import pytest
 
@@ -109,6 +110,11 @@ def test_names_are_read_in_any_case_and_those_of_others_are_left_alone() -> None
 )
 def test_entities(text: str, entities: object) -> None:
     assert load(MONITE__ENTITIES=text).monite.entities == entities
+
+
+def test_a_hundred_thousand_entities_are_no_more_than_their_list() -> None:
+    ids = [str(UUID(int=number)) for number in range(100_000)]
+    assert load(MONITE__ENTITIES=json.dumps(ids)).monite.entities == tuple(ids)
 
 
 @pytest.mark.parametrize(

@@ -44,12 +44,15 @@ class Sighting:
         )
 
 
-def next_look(worth: Callable[[float], float], *, price: float, soonest: float, latest: float) -> float:
+def next_look(
+    worth: Callable[[float], float], *, price: float, soonest: float, latest: float, moment: float = MOMENT
+) -> float:
     """Seconds until a look is worth its price, given what it will be worth after a wait, which grows with it.
 
-    It comes no sooner than ``soonest``, and otherwise at the latest at ``latest``.
+    It comes no sooner than ``soonest``, nor than a ``moment`` after the last, and otherwise at the latest at
+    ``latest``.
     """
-    low = max(soonest, MOMENT)
+    low = max(soonest, moment)
     if low >= latest or worth(low) >= price:
         return max(soonest, min(low, latest))
     if worth(latest) <= price:

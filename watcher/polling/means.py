@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import Final
 
 from watcher.clock import Clock
 from watcher.metrics import Metrics
@@ -14,6 +16,14 @@ from watcher.polling.reader import Reader, TaskSource
 from watcher.polling.recorder import Ended, Publication, Recorder
 from watcher.polling.schedule import Schedule
 from watcher.state.store import Store
+
+TURNS: Final = 200
+"""Cycles of a process that may be under way at once.
+
+Many more than requests, so that a scope which has much to read keeps nobody waiting. Without a bound thousands of
+scopes that start together would all ask the store first, and the renewal of the lease would stand behind them until
+it is too late.
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +62,8 @@ class Means:
 
 @dataclass(frozen=True, slots=True)
 class Tools(Means):
-    """What polling takes besides."""
+    """What polling takes besides. A cycle takes one of ``turns``, which wake their waiters in the order of coming."""
 
     schedule: Schedule
     pacer: Pacer
+    turns: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(TURNS))

@@ -20,8 +20,8 @@ from watcher.model import SECOND, Micros
 from watcher.polling import ladder
 from watcher.polling.flight import PAGE
 from watcher.polling.learned import OVERLAPS
-from watcher.polling.looks import next_look
-from watcher.polling.present import DEEPEST, besides, best, edge_of, longest, page_span, present
+from watcher.polling.looks import MOMENT, next_look
+from watcher.polling.present import DEEPEST, besides, best, edge_of, longest, page_span, present, weight
 from watcher.polling.situation import Adoption, Policy, Read, Situation, Window
 from watcher.state.coverage import Interval
 
@@ -112,7 +112,9 @@ def wait(situation: Situation, policy: Policy, credit: float, pace: float) -> fl
         then = replace(situation, now=Micros(situation.now + round(after * SECOND)))
         return best(then, policy)
 
-    due = next_look(worth, price=situation.price, soonest=soonest, latest=latest)
+    # Of very many only a sample is weighed: its word is rough, and a look that it calls for in vain takes long.
+    moment = MOMENT * weight(situation)
+    due = next_look(worth, price=situation.price, soonest=soonest, latest=latest, moment=moment)
     steady = situation.steady
     # Looks divide the time until the fresh window evenly: one shortly before it would see little.
     return latest / max(1, ceil(latest / due - GRACE)) if steady and soonest < due < latest else due

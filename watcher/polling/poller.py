@@ -25,6 +25,8 @@ REFRESH: Final = 300.0
 """Seconds between two rounds of discovering scopes."""
 RETRY: Final = 5.0
 """Seconds before discovery is tried again after it failed."""
+TOGETHER: Final = 100
+"""Scopes that are started in one go; then whatever else is to be done, such as renewing the lease, has its turn."""
 SHARING: Final = 2.0
 """Seconds between two comparisons with what other shards weigh in the sharing of the budget."""
 
@@ -125,7 +127,9 @@ class ShardPoller:
             ended.poller.inspector.stop()
             self._tools.pacer.leave(scope)
             self._board.reports.pop(scope, None)
-        for scope in sorted(wanted - self._running.keys(), key=lambda each: each.key):
+        for number, scope in enumerate(sorted(wanted - self._running.keys(), key=lambda each: each.key)):
+            if number % TOGETHER == 0:
+                await self._tools.clock.sleep(0)  # all of thousands take seconds
             poller = ScopePoller(scope, nonce, self._tools, self._board.report(scope))
             task = group.create_task(poller.run(), name=f"scope-{scope.key}")
             self._running[scope] = _Running(poller, task)

@@ -74,7 +74,7 @@ def best(situation: Situation, policy: Policy) -> float:
     if situation.state.start is None:
         return 0.0
     edge = edge_of(situation.state.coverage, Micros(situation.state.start.cover_from), situation)
-    flight = Flight.of(situation.sightings, situation.now, _weight(situation))
+    flight = Flight.of(situation.sightings, situation.now, weight(situation))
     return max(flight.most(), *(each.density for each in _windows(edge, flight, situation, policy)))
 
 
@@ -84,7 +84,7 @@ def besides(situation: Situation, pace: float) -> float:
         return 0.0
     download = SECOND / page_span(situation.arrival_rate)
     then = Micros(situation.now + round(SECOND / pace))
-    going = Flight.of(situation.sightings, then, _weight(situation)).most()
+    going = Flight.of(situation.sightings, then, weight(situation)).most()
     return min(ladder.SHARE * pace, download) + min(pace / 2, download if _young(situation, going) else 0.0)
 
 
@@ -106,7 +106,7 @@ def page_span(arrival_rate: float) -> float:
     return PAGE * FULL / max(arrival_rate, 1e-9) * SECOND
 
 
-def _weight(situation: Situation) -> int:
+def weight(situation: Situation) -> int:
     """Of how many tasks one is weighed, to find the moment of the next look."""
     return max(1, len(situation.sightings) // SAMPLE)
 

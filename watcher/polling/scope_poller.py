@@ -72,11 +72,13 @@ class ScopePoller:
             StoreUnavailable: the store is away.
         """
         clock = self._tools.clock
-        await self._tools.store.register(self._scope)
+        async with self._tools.turns:
+            await self._tools.store.register(self._scope)
         while True:
             began = clock.monotonic()
             try:
-                cycle = await self._scanner.run_once()
+                async with self._tools.turns:
+                    cycle = await self._scanner.run_once()
             except ConflictError:
                 log.warning("poll.conflict", scope=self._scope.key)
                 await clock.sleep(self._tools.policy.interval * self._tools.jitter())

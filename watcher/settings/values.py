@@ -10,6 +10,7 @@ import base64
 import binascii
 import json
 import re
+from collections import Counter
 from datetime import datetime
 from difflib import get_close_matches
 from ipaddress import ip_address
@@ -132,7 +133,8 @@ def watched_entities(value: object) -> object:
 
 def unrepeated(values: tuple[EntityId, ...]) -> tuple[EntityId, ...]:
     """Ids of which none is listed twice."""
-    if twice := next((one for one in values if values.count(one) > 1), None):
+    times = Counter(values)
+    if twice := next((one for one in values if times[one] > 1), None):
         raise ValueError(f"{twice} is listed twice; list each id once")
     return values
 

@@ -84,6 +84,8 @@ def test_dearer_looks_are_fewer_and_later() -> None:
 def test_a_look_that_is_worth_it_at_once_comes_as_soon_as_it_may() -> None:
     assert next_look(lambda wait: 1.0, price=0.5, soonest=0.7, latest=5.0) == 0.7
     assert next_look(lambda wait: 1.0, price=0.5, soonest=0.0, latest=5.0) == MOMENT
+    assert next_look(lambda wait: 1.0, price=0.5, soonest=0.0, latest=5.0, moment=0.4) == 0.4
+    assert next_look(lambda wait: 1.0, price=0.5, soonest=0.0, latest=0.3, moment=0.4) == 0.3
     assert next_look(lambda wait: wait, price=3.0, soonest=0.7, latest=5.0) == pytest.approx(3.0, abs=0.01)
     assert next_look(lambda wait: 0.0, price=3.0, soonest=7.0, latest=5.0) == 7.0
 
