@@ -232,6 +232,35 @@ class TestQuota:
         assert satisfied.quota.taken == 1
         assert satisfied.quota.exceeded_at == satisfied.clock.monotonic()
 
+    async def test_whoever_has_its_part_asks_who_lives_before_it_leaves_a_free_lease(
+        self, redis: Redis, offices: Offices
+    ) -> None:
+        await redis.set(KEYS.lease, "another")
+        satisfied = offices.open(redis, limit=0)
+        asked = 0
+
+        async def refresh() -> None:
+            nonlocal asked
+            asked += 1
+            satisfied.quota.limit = 1  # the other one is gone
+
+        satisfied.quota.refresh = refresh
+        assert await satisfied.clock.waits.get() == RETRY
+        assert asked == 0
+        await redis.delete(KEYS.lease)
+        await satisfied.clock.advance(RETRY)
+        await satisfied.begun.get()
+        assert (asked, satisfied.quota.taken) == (1, 1)
+        assert satisfied.quota.exceeded_at < 0
+
+    async def test_a_lease_that_is_about_to_lapse_is_looked_at_just_then(
+        self, redis: Redis, offices: Offices
+    ) -> None:
+        await redis.set(KEYS.lease, "dead", px=100)
+        office = offices.open(redis)
+        left = await office.clock.waits.get()
+        assert 0 < left <= 0.1
+
     async def test_looks_that_find_a_holder_begin_the_count_anew(
         self, redis: Redis, offices: Offices
     ) -> None:

@@ -18,12 +18,11 @@ from watcher.errors import StoreUnavailable
 from watcher.fleet.leadership import Quota
 from watcher.fleet.membership import CALM, RETRY, Membership
 from watcher.fleet.registry import Doing, Registry, read_replicas
-from watcher.fleet.sharing import SETTLED
+from watcher.fleet.sharing import BEAT, LIFE, SETTLED
 from watcher.fleet.sight import BLIND, FIRST
 from watcher.fleet.slots import Shares
 from watcher.metrics import Metrics
 from watcher.state.keys import Keys
-from watcher.state.lease import RENEWAL, TERM
 
 pytestmark = pytest.mark.every_server
 
@@ -60,7 +59,7 @@ class TestRegistry:
         joined = await redis.zscore(KEYS.replicas, one.replica)
         assert ends is not None
         assert joined is not None
-        assert ends - joined == TERM * 1000
+        assert ends - joined == LIFE * 1000
         await redis.zadd(KEYS.replica_terms, {one.replica: 1})
         assert await read_replicas(redis, KEYS) == ()
         assert [member.replica for member in (await other.beat(DOING)).members] == [other.replica]
@@ -153,7 +152,7 @@ class Replica:
     async def living(self) -> AsyncIterator[None]:
         """Run from its first word on."""
         task = asyncio.create_task(self.membership.run())
-        assert await self.clock.waits.get() == RENEWAL
+        assert await self.clock.waits.get() == BEAT
         try:
             yield
         finally:
@@ -163,8 +162,8 @@ class Replica:
 
     async def renew(self) -> None:
         """Let a renewal pass."""
-        await self.clock.advance(RENEWAL)
-        assert await self.clock.waits.get() == RENEWAL
+        await self.clock.advance(BEAT)
+        assert await self.clock.waits.get() == BEAT
 
     @property
     def held(self) -> list[int]:
@@ -215,7 +214,7 @@ class TestMembership:
             replica.quota.exceeded_at = replica.clock.monotonic()
             for post in replica.posts:
                 post.held = True
-            for _ in range(round(CALM / RENEWAL) - 1):
+            for _ in range(round(CALM / BEAT) - 1):
                 await replica.renew()
                 assert replica.held == [0, 1, 2, 3]
             await replica.renew()
@@ -230,14 +229,14 @@ class TestMembership:
             await one.renew()
             assert one.held == [0, 1]
             one.blind = True
-            for _ in range(round(BLIND / RENEWAL)):
+            for _ in range(round(BLIND / BEAT)):
                 await one.renew()
                 assert one.held == [0, 1]
             await one.renew()
             await other.renew()
             assert (one.quota.limit, one.held, other.quota.limit) == (0, [], 4)
             one.blind = False
-            for _ in range(round(FIRST / RENEWAL)):
+            for _ in range(round(FIRST / BEAT)):
                 await one.renew()
             assert one.quota.limit == 2
 

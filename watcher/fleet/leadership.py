@@ -17,7 +17,7 @@ from watcher.metrics import Metrics
 from watcher.state.lease import RENEWAL, Lease, LeaseLostError
 
 RETRY: Final = 1.0
-"""Seconds between two attempts to take a lease that another holds."""
+"""Seconds between two looks at a lease that another holds; less where it lapses sooner."""
 LEFT: Final = 3
 """Looks in a row that find a lease free before a replica takes it that has its part already: whoever it falls to
 does not come."""
@@ -29,13 +29,14 @@ log = structlog.get_logger()
 class Quota:
     """How many leases this replica is to hold, and how many it holds or is taking.
 
-    ``known`` is set once there is a limit. ``exceeded_at`` is when it last took one beyond it because nobody else
-    did (monotonic seconds).
+    ``known`` is set once there is a limit, and ``refresh`` asks who lives and sets it anew. ``exceeded_at`` is when
+    it last took one beyond it because nobody else did (monotonic seconds).
     """
 
     limit: int = 0
     taken: int = 0
     exceeded_at: float = -math.inf
+    refresh: Callable[[], Awaitable[None]] | None = None
     known: asyncio.Event = field(default_factory=asyncio.Event)
 
 
@@ -92,13 +93,13 @@ class Leadership:
         waiting = False
         await self._quota.known.wait()
         while True:
+            pause: float | None = RETRY
             try:
-                taken = await self._taken()
+                pause = await self._look()
             except StoreUnavailable as error:
-                taken = False
                 if not waiting:
                     log.warning("store.unavailable", error=str(error))
-            if taken:
+            if pause is None:
                 waiting = False
                 try:
                     await _undivided(self._hold(work))
@@ -107,18 +108,24 @@ class Leadership:
             elif not waiting:
                 waiting = True
                 log.info("lease.waiting", shard=self._name)
-            await self._clock.sleep(RETRY)
+            await self._clock.sleep(RETRY if pause is None else pause)
 
-    async def _taken(self) -> bool:
-        """Take the lease if it falls to this replica, or whoever it falls to does not come."""
-        quota = self._quota
-        if not await self._lease.free():
+    async def _look(self) -> float | None:
+        """Take the lease if it falls to this replica, or whoever it falls to does not come.
+
+        The seconds until the next look; None when it was taken, and counts as such.
+        """
+        taken_for = await self._lease.taken_for()
+        if taken_for > 0:
             self._left = 0
-            return False
+            return min(RETRY, taken_for)
+        quota = self._quota
+        if quota.taken >= quota.limit and quota.refresh is not None:
+            await quota.refresh()  # whoever had it may be gone
         if quota.taken >= quota.limit:
             self._left += 1
             if self._left < LEFT:
-                return False
+                return RETRY
             quota.exceeded_at = self._clock.monotonic()
         self._left = 0
         quota.taken += 1
@@ -128,7 +135,7 @@ class Leadership:
         finally:
             if not taken:
                 quota.taken -= 1
-        return taken
+        return None if taken else RETRY
 
     async def _hold(self, work: Callable[[str], Awaitable[None]]) -> None:
         log.info("lease.acquired", shard=self._name)

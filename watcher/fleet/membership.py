@@ -13,11 +13,10 @@ from watcher.clock import Clock
 from watcher.errors import StoreUnavailable
 from watcher.fleet.leadership import Quota
 from watcher.fleet.registry import Doing, Registry
-from watcher.fleet.sharing import Fleet
+from watcher.fleet.sharing import BEAT, Fleet
 from watcher.fleet.sight import Sight
 from watcher.fleet.slots import Shares
 from watcher.metrics import Metrics
-from watcher.state.lease import RENEWAL
 
 RETRY: Final = 1.0
 """Seconds until it is said again where the store did not hear it."""
@@ -69,14 +68,15 @@ class Membership:
         self._sight = Sight()
         self._clock = clock
         self._gauge = metrics.replicas
+        quota.refresh = self.refresh
         self._known: frozenset[str] = frozenset()
 
     async def run(self) -> None:
-        """Say that this replica lives, once a renewal, until cancelled."""
+        """Say that this replica lives, again and again, until cancelled."""
         away = False
         while True:
             try:
-                fleet = await self._registry.beat(self._doing())
+                await self.refresh()
             except StoreUnavailable as error:
                 if not away:
                     log.warning("fleet.unknown", error=str(error))
@@ -84,8 +84,11 @@ class Membership:
                 await self._clock.sleep(RETRY)
                 continue
             away = False
-            self._adopt(fleet)
-            await self._clock.sleep(RENEWAL)
+            await self._clock.sleep(BEAT)
+
+    async def refresh(self) -> None:
+        """Say that this replica lives, and hear who else does. Raises ``StoreUnavailable``."""
+        self._adopt(await self._registry.beat(self._doing()))
 
     async def leave(self) -> None:
         """Let the others have this replica's part at once."""

@@ -10,9 +10,8 @@ from typing import Any, Final
 import msgspec
 from redis.asyncio import Redis
 
-from watcher.fleet.sharing import Fleet, Member
+from watcher.fleet.sharing import LIFE, Fleet, Member
 from watcher.state.keys import Keys
-from watcher.state.lease import TERM
 from watcher.state.lua import script
 from watcher.state.store import store_errors
 
@@ -50,8 +49,8 @@ class Registry:
         self.replica: Final = f"{socket.gethostname()}/{os.getpid()}/{secrets.token_hex(_ID_BYTES)}"
 
     async def beat(self, doing: Doing) -> Fleet:
-        """Say that this replica lives for another lease's term; all that do."""
-        args: list[str | int | bytes] = [self.replica, round(TERM * 1000), msgspec.json.encode(doing)]
+        """Say that this replica lives for a while; all that do."""
+        args: list[str | int | bytes] = [self.replica, round(LIFE * 1000), msgspec.json.encode(doing)]
         with store_errors():
             now, *answer = await self._beat(keys=self._keys, args=args)
         members = (

@@ -10,8 +10,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
-SETTLED: Final = 10.0
-"""Seconds after which a replica that joined is known to all others: two of a lease's renewals, at which each asks."""
+BEAT: Final = 2.5
+"""Seconds between two words of a replica that it lives, and to it of who else does."""
+SETTLED: Final = 2 * BEAT
+"""Seconds after which a replica that joined is known to all others."""
+LIFE: Final = 10.0
+"""Seconds after which one that said nothing is forgotten: no later than a lease that it renewed last 5 s earlier."""
 
 
 @dataclass(frozen=True, slots=True)

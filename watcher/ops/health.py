@@ -7,7 +7,10 @@ from dataclasses import dataclass
 from typing import Final
 
 STALE_AFTER: Final = 3
-"""Intervals after which the last complete scan is too old to be called ready."""
+"""Intervals after which the last complete scan is too old to be called ready.
+
+Where the budget allows the scopes, being so many, a look less often than once an interval, it is as many of those.
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -15,7 +18,8 @@ class ShardFacts:
     """What is known of one shard.
 
     ``held``: this process polls it. ``held_elsewhere``: another does. ``scan_age`` is the seconds since the
-    scope that waits longest had a complete scan, None before the first. ``trouble`` says why a scan failed.
+    scope that waits longest had a complete scan, None before the first. ``pause`` is the seconds that are planned
+    from one scan of a scope to the next, at most. ``trouble`` says why a scan failed.
     """
 
     shard: int
@@ -23,6 +27,7 @@ class ShardFacts:
     held_elsewhere: bool
     scan_age: float | None
     trouble: str | None
+    pause: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +56,6 @@ def _shard(shard: ShardFacts, interval: float) -> str | None:
         return None if shard.held_elsewhere else "nobody holds the lease yet"
     if shard.scan_age is None:
         return f"no complete scan yet{because}"
-    if shard.scan_age > STALE_AFTER * interval:
+    if shard.scan_age > STALE_AFTER * max(interval, shard.pause):
         return f"the last complete scan was {shard.scan_age:.0f} s ago{because}"
     return None

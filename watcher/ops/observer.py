@@ -123,4 +123,5 @@ class Observer:
             held_elsewhere=leased and not shard.leadership.held,
             scan_age=None if scanned_at is None else now - scanned_at,
             trouble=shard.board.trouble,
+            pause=shard.board.pause,
         )

@@ -13,12 +13,14 @@ from watcher.polling.hints import HintRecall
 class ScopeReport:
     """One scope, as its poller last left it.
 
-    ``completed_at`` is the clock's monotonic seconds of the last complete scan, None before the first.
+    ``completed_at`` is the clock's monotonic seconds of the last complete scan, None before the first. ``pause`` is
+    the seconds that were planned then until the next: more than an interval where the budget allows no more.
     ``trouble`` says why the last cycle was not complete. A ``retired`` scope is one that the API refuses; it
     is tried now and then and not counted on. ``lag`` is in seconds. ``recall`` says how complete hints are.
     """
 
     completed_at: float | None = None
+    pause: float = 0.0
     trouble: str | None = None
     retired: bool = False
     in_flight: int = 0
@@ -59,6 +61,11 @@ class Board:
         scans = [report.completed_at for report in self.watched]
         known = [scan for scan in scans if scan is not None]
         return min(known) if known and len(known) == len(scans) else None
+
+    @property
+    def pause(self) -> float:
+        """Seconds that are planned from one scan to the next, of the scope that is looked at most rarely."""
+        return max((report.pause for report in self.watched), default=0.0)
 
     @property
     def trouble(self) -> str | None:

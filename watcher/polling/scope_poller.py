@@ -136,6 +136,7 @@ class ScopePoller:
             self._failed_cycles = 0
             report.trouble, report.retired = None, False
             report.completed_at = self._tools.clock.monotonic()
+            report.pause = cycle.wait
             say = log.info if cycle.recorded.events else log.debug
             say("poll.completed", **fields)
             return

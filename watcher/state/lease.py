@@ -27,6 +27,10 @@ PATIENCE: Final = TERM * 2 / 3
 """Seconds on the monotonic clock after which a holder that could not renew stops by itself."""
 
 
+_NO_KEY: Final = -2
+"""What ``PTTL`` says of a key that is not there."""
+
+
 class LeaseLostError(Exception):
     """Another daemon holds the lease, or may: stop writing."""
 
@@ -78,10 +82,11 @@ class Lease:
             self._sure_until = asked_at + PATIENCE
         return bool(held)
 
-    async def free(self) -> bool:
-        """Whether nobody holds it."""
+    async def taken_for(self) -> float:
+        """Seconds for which somebody has it, unless they renew it; 0 if nobody has."""
         with store_errors():
-            return not await self._redis.exists(self._key)
+            left = int(await self._redis.pttl(self._key))
+        return 0.0 if left == _NO_KEY else TERM if left < 0 else left / 1000
 
     async def release(self) -> None:
         """Give it up, so that another takes over at once."""

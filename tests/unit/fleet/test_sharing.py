@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from watcher.fleet.sharing import SETTLED, Fleet, Member
-from watcher.state.lease import RENEWAL
+from watcher.fleet.sharing import BEAT, LIFE, SETTLED, Fleet, Member
+from watcher.state.lease import RENEWAL, TERM
 
 NOW = 1_800_000_000.0
 
@@ -58,8 +58,10 @@ def test_the_share_of_five_attempts_at_once(members: list[tuple[str, float]], me
     assert fleet(me, *members).share(5) == share
 
 
-def test_all_others_have_asked_by_the_time_that_a_replica_counts_as_known() -> None:
-    assert SETTLED == 2 * RENEWAL
+def test_who_holds_leases_is_forgotten_before_they_lapse_and_not_for_a_word_that_came_late() -> None:
+    assert LIFE + RENEWAL <= TERM
+    assert LIFE >= 3 * BEAT
+    assert SETTLED >= 2 * BEAT
 
 
 AGES = st.lists(st.floats(0, 10_000), min_size=1, max_size=9)

@@ -28,6 +28,14 @@ def test_a_shard(
     assert reasons_not_ready(Facts(5.0, None, (), [shard, ShardFacts(1, True, False, 0.0, None)])) == named
 
 
+@pytest.mark.parametrize(("age", "ready"), [(1400.0, True), (1411.0, False)])
+def test_scopes_so_many_that_each_is_looked_at_rarely_are_late_by_that_measure(
+    age: float, ready: bool
+) -> None:
+    shard = ShardFacts(0, True, False, age, None, pause=470.0)
+    assert (reasons_not_ready(Facts(5.0, None, (), [shard])) == []) == ready
+
+
 def test_without_the_store_only_workers_are_told_of_besides() -> None:
     facts = Facts(5.0, "no answer", ("poller",), [ShardFacts(0, False, False, None, None)])
     assert reasons_not_ready(facts) == [
