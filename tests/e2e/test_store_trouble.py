@@ -106,7 +106,13 @@ async def standing_still(stage: Stage) -> AsyncIterator[None]:
 
 
 @pytest.mark.parametrize(
-    "trouble", [refusing_writes_for_want_of_memory, being_a_replica, failing_to_save, standing_still]
+    "trouble",
+    [
+        refusing_writes_for_want_of_memory,
+        pytest.param(being_a_replica, marks=pytest.mark.soak),
+        pytest.param(failing_to_save, marks=pytest.mark.soak),
+        standing_still,
+    ],
 )
 async def test_what_cannot_be_stored_is_not_claimed_and_comes_later(
     trouble: Callable[[Stage], AbstractAsyncContextManager[None]],
