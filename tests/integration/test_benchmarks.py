@@ -138,6 +138,7 @@ async def test_backlog() -> None:
     assert len(report.targets) == (sys.platform == "linux")
 
 
+@pytest.mark.soak
 async def test_growth() -> None:
     size = growth.Size((1000, 2000), 20, settling=0, watching=0.1, cycles=10)
     report = await growth.run(size, ANYWHERE)
@@ -153,6 +154,7 @@ async def test_growth() -> None:
         assert min(_numbers(row)[-3:]) > 0
 
 
+@pytest.mark.soak
 async def test_replicas() -> None:
     size = replicas.Size((1,), burst=400, rounds=1, rest=0.0, budgeted=1.0, losses=())
     report = await replicas.run(size, ANYWHERE)
