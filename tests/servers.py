@@ -59,11 +59,22 @@ class Node:
 
 
 @contextmanager
+def short_folder() -> Iterator[Path]:
+    """Not pytest's own tmp_path: a unix socket's path may have some 100 bytes only."""
+    with tempfile.TemporaryDirectory(prefix="watcher-") as name:
+        yield Path(name)
+
+
+@contextmanager
 def running(
-    binary: Path, options: Sequence[str], *, answers: Callable[[], bool]
+    binary: Path, options: Sequence[str], folder: Path, address: tuple[str, int] | str
 ) -> Iterator[subprocess.Popen[bytes]]:
-    """A server in a directory of its own, killed in the end."""
-    folder = Path(tempfile.mkdtemp(prefix="watcher-"))
+    """A server that works in a folder and listens on a host's port or a socket's path; killed in the end."""
+
+    def answers() -> bool:
+        with socket.socket(socket.AF_UNIX if isinstance(address, str) else socket.AF_INET) as probe:
+            return probe.connect_ex(address) == 0
+
     with (folder / "log").open("wb") as log:
         process = subprocess.Popen(
             [sys.executable, "-I", "-S", child.__file__, str(os.getpid()), str(binary), *options],
@@ -78,7 +89,6 @@ def running(
     finally:
         process.kill()
         process.wait()
-        shutil.rmtree(folder)
 
 
 @contextmanager
@@ -86,12 +96,7 @@ def node(binary: Path, *options: str, password: str = "") -> Iterator[Node]:
     """A server without persistence on a free port."""
     port = free_port()
     given = ("--port", str(port), "--bind", HOST, "--save", "", "--appendonly", "no", *options)
-
-    def answers() -> bool:
-        with socket.socket() as probe:
-            return probe.connect_ex((HOST, port)) == 0
-
-    with running(binary, given, answers=answers) as process:
+    with short_folder() as folder, running(binary, given, folder, (HOST, port)) as process:
         yield Node(port, process, password)
 
 
@@ -116,8 +121,6 @@ def replicated(binary: Path, sentinels: int = 0) -> Iterator[tuple[Node, Node, l
 @contextmanager
 def _sentinel(binary: Path, master: Node) -> Iterator[Node]:
     port = free_port()
-    folder = Path(tempfile.mkdtemp(prefix="watcher-"))
-    config = folder / "sentinel.conf"
     lines = [
         f"port {port}",
         f"bind {HOST}",
@@ -125,17 +128,11 @@ def _sentinel(binary: Path, master: Node) -> Iterator[Node]:
         "sentinel down-after-milliseconds main 500",
         "sentinel failover-timeout main 3000",
     ]
-    config.write_text("\n".join(lines) + "\n")
-
-    def answers() -> bool:
-        with socket.socket() as probe:
-            return probe.connect_ex((HOST, port)) == 0
-
-    try:
-        with running(binary, (str(config), "--sentinel"), answers=answers) as process:
+    with short_folder() as folder:
+        config = folder / "sentinel.conf"
+        config.write_text("\n".join(lines) + "\n")
+        with running(binary, (str(config), "--sentinel"), folder, (HOST, port)) as process:
             yield Node(port, process)
-    finally:
-        shutil.rmtree(folder)
 
 
 @contextmanager
@@ -238,7 +235,7 @@ def wait(
             pass  # not yet
         if (process is not None and process.poll() is not None) or time.monotonic() > deadline:
             pytest.fail(why())
-        time.sleep(0.005)
+        time.sleep(0.005)  # another process is waited for, and it tells nobody
 
 
 def linked(replica: Node) -> bool:

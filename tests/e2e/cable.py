@@ -6,6 +6,8 @@ import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 
+from tests.pump import pump
+
 
 class Cable:
     """Carries TCP connections to a port of this machine, as long as it is whole."""
@@ -26,25 +28,14 @@ class Cable:
 
     async def carry(self, here: asyncio.StreamReader, back: asyncio.StreamWriter) -> None:
         """Serve one connection."""
-        with suppress(OSError, asyncio.IncompleteReadError):
+        with suppress(OSError):
             await self._whole.wait()
             there, away = await asyncio.open_connection("127.0.0.1", self._to)
             try:
-                async with asyncio.TaskGroup() as group:
-                    group.create_task(self._pump(here, away))
-                    group.create_task(self._pump(there, back))
-            except* OSError:
-                pass
+                await asyncio.gather(*(pump(*way, self._whole.wait) for way in ((here, away), (there, back))))
             finally:
                 away.close()
         back.close()
-
-    async def _pump(self, source: asyncio.StreamReader, sink: asyncio.StreamWriter) -> None:
-        while data := await source.read(65536):
-            await self._whole.wait()
-            sink.write(data)
-            await sink.drain()
-        sink.close()
 
 
 @asynccontextmanager

@@ -6,13 +6,7 @@ marked ``every_server`` runs on each program that this machine has: see ``tests.
 
 from __future__ import annotations
 
-import os
-import shutil
-import socket
 import subprocess
-import sys
-import tempfile
-import time
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,10 +15,17 @@ import pytest
 import redis as sync_redis
 import redis.asyncio as async_redis
 
-from tests.servers import binaries
-from watcher.state.embedded import child
+from tests.authority import Authority
+from tests.servers import binaries, running, short_folder
 
-_OPTIONS = {"port": "0", "unixsocket": "s", "save": "", "appendonly": "no", "maxmemory-policy": "noeviction"}
+_SOCKET = "s"
+_OPTIONS = {
+    "port": "0",
+    "unixsocket": _SOCKET,
+    "save": "",
+    "appendonly": "no",
+    "maxmemory-policy": "noeviction",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,36 +56,15 @@ def binary(request: pytest.FixtureRequest) -> Path:
 @pytest.fixture(scope="session")
 def redis_server(binary: Path) -> Iterator[Server]:
     """One server per test process. Tests that change its configuration must change it back."""
-    # Not pytest's own tmp_path: a unix socket's path may have some 100 bytes only.
-    folder = Path(tempfile.mkdtemp(prefix="watcher-"))
     arguments = [word for name, value in _OPTIONS.items() for word in (f"--{name}", value)]
-    with (folder / "log").open("wb") as log:
-        process = subprocess.Popen(
-            [sys.executable, "-I", "-S", child.__file__, str(os.getpid()), str(binary), *arguments],
-            cwd=folder,
-            stdin=subprocess.DEVNULL,
-            stdout=log,
-            stderr=log,
-        )
-    try:
-        server = Server(binary, folder / "s", process)
-        _await_server(server, folder / "log")
-        yield server
-    finally:
-        process.kill()
-        process.wait()
-        shutil.rmtree(folder)
+    with short_folder() as folder, running(binary, arguments, folder, str(folder / _SOCKET)) as process:
+        yield Server(binary, folder / _SOCKET, process)
 
 
-def _await_server(server: Server, log: Path) -> None:
-    deadline = time.monotonic() + 30
-    while True:
-        with socket.socket(socket.AF_UNIX) as probe:
-            if probe.connect_ex(str(server.socket)) == 0:
-                return
-        if server.process.poll() is not None or time.monotonic() > deadline:
-            pytest.fail(f"{server.binary} does not start:\n{log.read_text()}")
-        time.sleep(0.005)  # there is nothing to wait on before the socket exists
+@pytest.fixture(scope="session")
+def authority(tmp_path_factory: pytest.TempPathFactory) -> Authority:
+    """Whose certificates the tests' servers and clients show."""
+    return Authority(tmp_path_factory.mktemp("tls") / "one")
 
 
 @pytest.fixture

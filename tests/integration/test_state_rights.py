@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import shutil
-import ssl
 from collections.abc import AsyncIterator, Iterator
 from contextlib import aclosing, asynccontextmanager
 from pathlib import Path
@@ -13,8 +11,9 @@ from typing import Any
 import pytest
 import redis as sync_redis
 
-from tests.authority import Authority
+from tests.authority import Authority, server_side
 from tests.integration.conftest import Server
+from tests.pump import pump
 from tests.servers import HOST
 from tests.unit.webhooks.builders import endpoint, event, publish
 from tests.unit.webhooks.receiver import answer, receiving
@@ -158,45 +157,23 @@ async def test_they_are_for_nothing_else(
 # --- TLS ---------------------------------------------------------------------------------------------------
 
 
-needs_openssl = pytest.mark.skipif(shutil.which("openssl") is None, reason="openssl makes the certificates")
-
-
-@pytest.fixture(scope="module")
-def authority(tmp_path_factory: pytest.TempPathFactory) -> Authority:
-    return Authority(tmp_path_factory.mktemp("tls") / "one")
-
-
 @asynccontextmanager
 async def behind_tls(server: Server, certificate: Path) -> AsyncIterator[int]:
     """A port where a server that has no TLS of its own is reached through it."""
-    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
-    context.load_cert_chain(certificate)
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         inner_reader, inner_writer = await asyncio.open_unix_connection(server.socket)
         await asyncio.gather(pump(reader, inner_writer), pump(inner_reader, writer))
 
-    listener = await asyncio.start_server(serve, HOST, 0, ssl=context)
+    listener = await asyncio.start_server(serve, HOST, 0, ssl=server_side(certificate))
     async with listener:
         yield listener.sockets[0].getsockname()[1]
 
 
-async def pump(source: asyncio.StreamReader, target: asyncio.StreamWriter) -> None:
-    try:
-        while chunk := await source.read(65_536):
-            target.write(chunk)
-            await target.drain()
-    except OSError:
-        pass
-    finally:
-        target.close()
-
-
-@needs_openssl
 async def test_a_server_behind_tls(
     admin: sync_redis.Redis, redis_server: Server, authority: Authority, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    certificate = authority.issue("store", "DNS:localhost,IP:127.0.0.1")
+    certificate = authority.issue("store", "DNS:localhost", "IP:127.0.0.1")
     async with behind_tls(redis_server, certificate) as port:
         url = f"rediss://watcher:change-me@{HOST}:{port}/0"
         monkeypatch.setenv("WATCHER_REDIS__URL", f"{url}?ssl_ca_certs={authority.file}")
@@ -212,7 +189,6 @@ async def test_a_server_behind_tls(
     assert admin.acl_log() == []
 
 
-@needs_openssl
 async def test_a_certificate_for_another_name_is_refused(redis_server: Server, authority: Authority) -> None:
     certificate = authority.issue("other", "DNS:other.test")
     async with behind_tls(redis_server, certificate) as port:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import shutil
 from collections import Counter
 from collections.abc import Callable
 from contextlib import AsyncExitStack
@@ -20,8 +19,6 @@ from tests.unit.webhooks.receiver import Answer, Receiver, answer, drip, flood, 
 from tests.unit.webhooks.world import World
 from watcher.settings import RETRY_SCHEDULE
 from watcher.webhooks.stats import lane_stats
-
-pytestmark = pytest.mark.skipif(shutil.which("openssl") is None, reason="openssl makes the certificates")
 
 EVENTS = 30
 SCHEDULE = (0.0, 5.0, 20.0, 30.0)

@@ -19,7 +19,7 @@ from watcher.clock import SystemClock
 pytestmark = [
     pytest.mark.slow,
     pytest.mark.skipif(
-        shutil.which("node") is None or shutil.which("npm") is None, reason="node and npm are not installed"
+        not all(map(shutil.which, ("node", "npm"))), reason="node and npm are not on this machine"
     ),
 ]
 

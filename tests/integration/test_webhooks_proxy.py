@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import shutil
 import socket
 from base64 import b64encode
 from pathlib import Path
@@ -22,17 +21,10 @@ from watcher.ops.reach import CheckError, reach
 from watcher.webhooks.outcome import Attempt, Reason
 from watcher.webhooks.sender import HttpSender
 
-pytestmark = pytest.mark.skipif(shutil.which("openssl") is None, reason="openssl makes the certificates")
-
 REFUSAL = b"HTTP/1.1 407 Who are you\r\nproxy-authenticate: Basic\r\ncontent-length: 0\r\n\r\n"
 BUSY = b"HTTP/1.1 503 Later\r\nretry-after: 17\r\ncontent-length: 0\r\n\r\n"
 CREDENTIALS = "Basic " + b64encode(b"user:p@ss").decode()
 OURS = {"authorization": SecretStr("Bearer for-the-endpoint"), "x-tenant": SecretStr("blue")}
-
-
-@pytest.fixture(scope="module")
-def authority(tmp_path_factory: pytest.TempPathFactory) -> Authority:
-    return Authority(tmp_path_factory.mktemp("tls") / "one")
 
 
 def with_credentials(url: str) -> str:

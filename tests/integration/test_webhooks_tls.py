@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import shutil
 from pathlib import Path
 from typing import Any
 
@@ -16,13 +15,6 @@ from watcher.clock import SystemClock
 from watcher.errors import ConfigurationError
 from watcher.webhooks.outcome import Attempt, Reason
 from watcher.webhooks.sender import HttpSender
-
-pytestmark = pytest.mark.skipif(shutil.which("openssl") is None, reason="openssl makes the certificates")
-
-
-@pytest.fixture(scope="module")
-def authority(tmp_path_factory: pytest.TempPathFactory) -> Authority:
-    return Authority(tmp_path_factory.mktemp("tls") / "one")
 
 
 async def attempt(url: str, **changes: Any) -> Attempt:

@@ -79,7 +79,7 @@ class Cluster(RedisCluster):
     def pipeline(self, transaction: Any = None, shard_hint: Any = None) -> ClusterPipeline:
         """Commands sent together to each node. There are no transactions: scripts are for those."""
         if transaction or shard_hint:
-            raise NotImplementedError("a pipeline over a cluster is no transaction")
+            raise RedisClusterException("a pipeline over a cluster is no transaction")
         return _Pipeline(self, self._pipelines)  # type: ignore[abstract] # a slot that redis-py never fills
 
     def get_node(

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 
 from yarl import URL
 
+from tests.pump import pump
 from tests.unit.webhooks.receiver import Request, read_request
 
 
@@ -60,7 +61,7 @@ async def _connect(target: str, reader: asyncio.StreamReader, writer: asyncio.St
     host, _, port = target.rpartition(":")
     there, back = await asyncio.open_connection(host, int(port))
     writer.write(b"HTTP/1.1 200 Connection established\r\n\r\n")
-    ways = [asyncio.create_task(_pump(reader, back)), asyncio.create_task(_pump(there, writer))]
+    ways = [asyncio.create_task(pump(reader, back)), asyncio.create_task(pump(there, writer))]
     try:
         await asyncio.wait(ways, return_when=asyncio.FIRST_COMPLETED)
     finally:
@@ -68,11 +69,6 @@ async def _connect(target: str, reader: asyncio.StreamReader, writer: asyncio.St
         for way in ways:
             way.cancel()
         await asyncio.gather(*ways, return_exceptions=True)
-
-
-async def _pump(source: asyncio.StreamReader, sink: asyncio.StreamWriter) -> None:
-    while some := await source.read(65536):
-        sink.write(some)
 
 
 async def _pass_on(url: URL, request: Request) -> bytes:
