@@ -19,7 +19,7 @@ from watcher.clock import Clock, SystemClock
 from watcher.derived import budget_of
 from watcher.fleet.leadership import Quota
 from watcher.fleet.membership import Membership
-from watcher.fleet.registry import Registry
+from watcher.fleet.registry import Registry, forget_the_dead
 from watcher.fleet.slots import Shares
 from watcher.metrics import Metrics
 from watcher.monite.opened import open_api
@@ -41,7 +41,6 @@ from watcher.state.hints import HintStream
 from watcher.state.inspection import warn
 from watcher.state.keys import Keys
 from watcher.state.layout import shards_of
-from watcher.state.lease import break_leases
 from watcher.state.spread import Spread
 from watcher.supervision import Supervisor
 
@@ -154,8 +153,7 @@ class App:
         redis = connect(server.url, readers=2 * len(keys))
         stack.push_async_callback(redis.aclose)
         # The directory is this daemon's alone, so a lease found here is that of one that was killed.
-        await break_leases(redis, keys)
-        await Registry(redis, keys[0]).clear()
+        await forget_the_dead(redis, keys)
         return redis
 
     async def _serve(

@@ -6,10 +6,7 @@ One that is retired has all of that but the polling, until nothing is left in it
 from __future__ import annotations
 
 import asyncio
-import os
 import random
-import secrets
-import socket
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -39,7 +36,7 @@ from watcher.settings import Settings
 from watcher.state.format import NOTICE, Format
 from watcher.state.hints import HintStream
 from watcher.state.keys import Keys
-from watcher.state.lease import Lease
+from watcher.state.lease import Lease, new_nonce
 from watcher.state.spread import Spread
 from watcher.state.store import Store, store_errors
 from watcher.state.versions import Standing
@@ -209,7 +206,7 @@ class Site:
             jitter=random.random,
             slots=lambda endpoint: self.shares.of(endpoint.name, endpoint.concurrency),
             wait_replicas=self.settings.redis.wait_replicas,
-            consumer=f"{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(4)}",
+            consumer=new_nonce(),
         )
 
     def _alerts(self, keys: Keys) -> Alerting | None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from contextlib import aclosing, asynccontextmanager
-from typing import Annotated, Final
+from typing import Annotated
 
 import typer
 from redis.asyncio import Redis
@@ -14,27 +14,26 @@ from rich.progress import Progress as Bar
 
 from watcher.cli.common import console, event_loop
 from watcher.clock import SystemClock
-from watcher.fleet.registry import Registry
+from watcher.errors import ConfigurationError
+from watcher.fleet.registry import forget_the_dead
 from watcher.ops.reshard import Progress, Survey, survey
 from watcher.ops.reshard import reshard as moved
 from watcher.settings import Settings, load_settings
+from watcher.settings.sections import MOST_SHARDS
 from watcher.state.connection import connect
 from watcher.state.embedded import EmbeddedServer
-from watcher.state.keys import Keys
-from watcher.state.lease import break_leases
-
-MOST: Final = 256
-"""Shards, as ``WATCHER_REDIS__SHARDS`` allows."""
 
 
 def reshard(
-    to: Annotated[int, typer.Option("--to", min=1, max=MOST, help="How many shards there are to be.")],
+    to: Annotated[int, typer.Option("--to", help="How many shards there are to be.")],
     yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Say what would be done, and do nothing.")
     ] = False,
 ) -> None:
     """Spread the scopes over another number of shards, while no daemon runs. Broken off, it is run again."""
+    if not 1 <= to <= MOST_SHARDS:
+        raise ConfigurationError([f"--to: must be from 1 to {MOST_SHARDS}"])
     event_loop(_reshard(load_settings(), to, yes, dry_run))
 
 
@@ -51,8 +50,7 @@ async def _reshard(settings: Settings, to: int, yes: bool, dry_run: bool) -> Non
         if not yes:
             typer.confirm(f"Move the state to {to} shards?", abort=True)
         if alone:
-            await break_leases(redis, found.layout.all)
-            await Registry(redis, Keys(namespace)).clear()
+            await forget_the_dead(redis, found.layout.all)
         done = await _with_bar(redis, found, settings.redis.wait_replicas)
     out.print(f"moved {done.moved} scopes in {done.keys} keys")
     out.print(f"now set WATCHER_REDIS__SHARDS={to} and start the daemon")

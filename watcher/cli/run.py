@@ -27,12 +27,22 @@ def run() -> None:
 
     SIGTERM stops it cleanly; SIGHUP reads the endpoints' settings again.
     """
-    steps.arm(os.environ.get(steps.DIE_AT, ""))
+    _arm(os.environ.get(steps.DIE_AT, ""))
     settings = load_settings(need_api=True)
     if faults := check_urls([url.get_secret_value() for url in settings.alerts.urls]):
         raise ConfigurationError(faults)
     _log_as(settings)
     event_loop(_serve(App(settings), settings))
+
+
+def _arm(where: str) -> None:
+    try:
+        steps.arm(where)
+    except ValueError as error:
+        known = f"a step from {min(steps.Step)} to {max(steps.Step)} and how many times, such as 6:1"
+        raise ConfigurationError(
+            [f"{steps.DIE_AT}: {where[:80]!r} is no step; give {known}, or nothing"]
+        ) from error
 
 
 def _log_as(settings: Settings, *more: str) -> None:

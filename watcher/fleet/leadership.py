@@ -25,6 +25,10 @@ does not come."""
 log = structlog.get_logger()
 
 
+async def _nothing() -> None:
+    """Of a process that knows of no others."""
+
+
 @dataclass(slots=True)
 class Quota:
     """How many leases this replica is to hold, and how many it holds or is taking.
@@ -36,7 +40,7 @@ class Quota:
     limit: int = 0
     taken: int = 0
     exceeded_at: float = -math.inf
-    refresh: Callable[[], Awaitable[None]] | None = None
+    refresh: Callable[[], Awaitable[None]] = _nothing
     known: asyncio.Event = field(default_factory=asyncio.Event)
 
 
@@ -120,7 +124,7 @@ class Leadership:
             self._left = 0
             return min(RETRY, taken_for)
         quota = self._quota
-        if quota.taken >= quota.limit and quota.refresh is not None:
+        if quota.taken >= quota.limit:
             await quota.refresh()  # whoever had it may be gone
         if quota.taken >= quota.limit:
             self._left += 1

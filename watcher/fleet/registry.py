@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import os
-import secrets
-import socket
+from collections.abc import Sequence
 from typing import Any, Final
 
 import msgspec
@@ -12,10 +10,9 @@ from redis.asyncio import Redis
 
 from watcher.fleet.sharing import LIFE, Fleet, Member
 from watcher.state.keys import Keys
+from watcher.state.lease import break_leases, holder_of, new_nonce
 from watcher.state.lua import script
 from watcher.state.store import store_errors
-
-_ID_BYTES: Final = 8
 
 
 class Doing(msgspec.Struct, frozen=True):
@@ -46,7 +43,7 @@ class Registry:
         self._keys = [keys.replicas, keys.replica_terms, keys.replica_doing]
         self._beat = redis.register_script(script(__package__, "beat"))
         self._leave = redis.register_script(script(__package__, "leave"))
-        self.replica: Final = f"{socket.gethostname()}/{os.getpid()}/{secrets.token_hex(_ID_BYTES)}"
+        self.replica: Final = new_nonce()
 
     async def beat(self, doing: Doing) -> Fleet:
         """Say that this replica lives for a while; all that do."""
@@ -64,10 +61,16 @@ class Registry:
         with store_errors():
             await self._leave(keys=self._keys, args=[self.replica])
 
-    async def clear(self) -> None:
-        """Forget all: they are known to be dead."""
-        with store_errors():
-            await self._redis.delete(*self._keys)
+
+async def forget_the_dead(redis: Redis, shards: Sequence[Keys]) -> None:
+    """Forget all replicas and free their leases in these shards: they are known to be dead, so nobody need wait.
+
+    Raises ``StoreUnavailable``.
+    """
+    keys = shards[0]
+    await break_leases(redis, shards)
+    with store_errors():
+        await redis.delete(keys.replicas, keys.replica_terms, keys.replica_doing)
 
 
 async def read_replicas(redis: Redis, keys: Keys) -> tuple[Replica, ...]:
@@ -76,8 +79,7 @@ async def read_replicas(redis: Redis, keys: Keys) -> tuple[Replica, ...]:
     with store_errors():
         found = await read(keys=[keys.replicas, keys.replica_terms, keys.replica_doing])
     return tuple(
-        Replica(name.decode().rpartition("/")[0], float(joined) / 1000, _doing(told))
-        for name, joined, told in found
+        Replica(holder_of(name.decode()), float(joined) / 1000, _doing(told)) for name, joined, told in found
     )
 
 

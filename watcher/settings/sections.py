@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Final, Literal
 
 from platformdirs import user_data_path
 from pydantic import (
@@ -24,6 +24,9 @@ from watcher.settings.urls import api_root, notification_url, redis_url
 
 _DEFAULT_TYPES = tuple(name for name in values.EVENT_TYPES if name != EVENT_PREFIX + PROCESSING)
 _YEAR = 31_536_000
+
+MOST_SHARDS: Final = 256
+"""More than there are masters in any sensible cluster: each costs the daemon a reader and a lease."""
 
 
 def _lower(value: object) -> object:
@@ -135,7 +138,9 @@ class RedisSettings(BaseModel):
         default_factory=lambda: user_data_path("ocr-watcher", appauthor=False),
         description="directory of the embedded store; unset: ocr-watcher in the user's data directory",
     )
-    shards: int = Field(1, ge=1, le=256, description="streams and leases that the scopes are spread over")
+    shards: int = Field(
+        1, ge=1, le=MOST_SHARDS, description="streams and leases that the scopes are spread over"
+    )
     wait_replicas: int = Field(
         0, ge=0, le=100, description="replicas of the store that must have an event before it is delivered"
     )

@@ -35,6 +35,11 @@ class LeaseLostError(Exception):
     """Another daemon holds the lease, or may: stop writing."""
 
 
+def new_nonce() -> str:
+    """What nobody else says: host and process, for people, and random bits."""
+    return f"{socket.gethostname()}/{os.getpid()}/{secrets.token_hex(16)}"
+
+
 def holder_of(nonce: str) -> str:
     """Who made a nonce: host and process, without what makes it unique."""
     return nonce.rpartition("/")[0] or nonce
@@ -65,7 +70,7 @@ class Lease:
     async def acquire(self) -> bool:
         """Take the lease under a fresh nonce if nobody holds it."""
         asked_at = self._clock.monotonic()
-        nonce = f"{socket.gethostname()}/{os.getpid()}/{secrets.token_hex(16)}"
+        nonce = new_nonce()
         with store_errors():
             taken = await self._redis.set(self._key, nonce, nx=True, px=round(TERM * 1000))
         if taken:
