@@ -104,7 +104,7 @@ async def test_nothing_is_lost_or_told_twice_and_what_waited_arrives(directory: 
                 code, _, err = await command(settings, "reshard", "--to", "3", "--yes")
                 assert (code, f"/{daemon.pid}" in err) == (1, True), err
                 code, out, err = await command(settings, "reshard", "--to", "3", "--dry-run")
-                assert (code, "9 of 9 scopes change their place, from 1 shards to 3" in out) == (0, True), err
+                assert (code, "9 of 9 scopes change their place, from 1 to 3 shards" in out) == (0, True), err
                 code, _, err = await command(three, "status")
                 assert (code, "watcher reshard --to 3" in err) == (1, True), err
 

@@ -59,7 +59,7 @@ async def _reshard(settings: Settings, to: int, yes: bool, dry_run: bool) -> Non
 def _show(found: Survey, out: Console) -> None:
     out.print(
         f"{found.moving} of {found.scopes} scopes change their place, "
-        f"from {found.layout.shards} shards to {found.layout.upcoming}"
+        f"from {found.layout.shards} to {found.layout.upcoming} shards"
     )
     for each in found.left:
         out.print(

@@ -10,6 +10,7 @@ from redis.asyncio import BlockingConnectionPool, Connection, Redis, SSLConnecti
 from redis.asyncio.connection import AbstractConnection
 from redis.asyncio.retry import Retry
 from redis.asyncio.sentinel import (
+    MasterNotFoundError,
     Sentinel,
     SentinelConnectionPool,
     SentinelManagedConnection,
@@ -57,6 +58,14 @@ def connect(url: str, readers: int = 0) -> Redis:
 
 class _MasterPool(SentinelConnectionPool, BlockingConnectionPool):
     """Connections to the master. A command waits for one to become free, as it does at a single server."""
+
+    async def get_master_address(self) -> Any:
+        try:
+            return await super().get_master_address()  # type: ignore[no-untyped-call]
+        except MasterNotFoundError as error:  # its text is of every client's innards
+            raise RedisConnectionError(
+                f"no sentinel answers and names a master {self.service_name!r}"
+            ) from error
 
     async def aclose(self) -> None:
         await super().aclose()
