@@ -245,5 +245,6 @@ def _settings(sandbox: Sandbox, scopes: Sequence[Scope], requests_per_second: fl
         "WATCHER_MONITE__ENTITIES": json.dumps([scope.key for scope in scopes]),
         "WATCHER_MONITE__REQUESTS_PER_SECOND": str(requests_per_second),
         "WATCHER_POLL__INTERVAL": str(_INTERVAL),
+        "WATCHER_POLL__START": "all",  # also what ends before a scope was looked at first is to be counted
         "WATCHER_HTTP__PORT": "0",
     }
