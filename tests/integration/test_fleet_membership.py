@@ -176,7 +176,7 @@ class TestMembership:
     async def test_one_alone_is_to_have_everything_from_its_first_word_on(self, redis: Redis) -> None:
         replica = Replica(redis)
         async with replica.living():
-            assert replica.quota.limit == SHARDS
+            assert (replica.quota.limit, replica.quota.known.is_set()) == (SHARDS, True)
             with capture_logs() as logs:
                 await replica.renew()
             assert logs == [], "nothing has changed"
@@ -253,5 +253,5 @@ class TestMembership:
             await asyncio.wait([task])
             await replica.membership.leave()
         assert [line["event"] for line in logs] == ["fleet.unknown", "fleet.left_to_lapse"]
-        assert (replica.quota.limit, replica.shares.of("erp", 8).size) == (0, 0)
+        assert (replica.quota.known.is_set(), replica.shares.of("erp", 8).size) == (False, 0)
         await nowhere.aclose()

@@ -19,7 +19,7 @@ from structlog.testing import capture_logs
 from tests.servers import HOST, Move, Node, cluster, free_port, healthy, node, owner, wait
 from tests.unit.webhooks.builders import endpoint, event, publish
 from tests.unit.webhooks.receiver import receiving
-from tests.unit.webhooks.world import World, arrived, until
+from tests.unit.webhooks.world import World, arrived, publish_once_it_is_back, until
 from watcher.clock import SystemClock
 from watcher.errors import StoreUnavailable
 from watcher.model import EntityId, Hint, Micros, Scope, TaskId, Weight
@@ -318,15 +318,7 @@ async def test_a_master_that_dies_costs_nothing_that_its_replica_has(binary: Pat
                     lambda: all(healthy(each) for each in alive) and owner(alive, slot) is nodes[3],
                     lambda: "no failover",
                 )
-
-                async def published() -> bool:
-                    try:
-                        await publish(redis, *[event(number) for number in range(20, 40)], keys=keys)
-                    except RedisError:
-                        return False
-                    return True
-
-                await until(published)
+                await publish_once_it_is_back(redis, *map(event, range(20, 40)), keys=keys)
                 await receiver.received(40)
                 await world.settled()
                 done = [task for task in crowd if task.done()]

@@ -13,7 +13,7 @@ from structlog.testing import capture_logs
 from tests.servers import HOST, Node, free_port, replicated, wait
 from tests.unit.webhooks.builders import endpoint, event, publish
 from tests.unit.webhooks.receiver import receiving
-from tests.unit.webhooks.world import World, arrived, until
+from tests.unit.webhooks.world import World, arrived, publish_once_it_is_back, until
 from watcher.clock import SystemClock
 from watcher.errors import StoreUnavailable
 from watcher.state.connection import MOST_CONNECTIONS, connect
@@ -53,15 +53,7 @@ async def test_the_master_is_followed_to_another_server(binary: Path) -> None:
                     client.set("last", "1")
                     assert client.wait(1, 5000) == 1
                 master.kill()
-
-                async def published() -> bool:
-                    try:
-                        await publish(redis, *[event(number) for number in range(20, 40)], keys=KEYS)
-                    except RedisError:
-                        return False
-                    return True
-
-                await until(published)
+                await publish_once_it_is_back(redis, *map(event, range(20, 40)), keys=KEYS)
                 await receiver.received(40)
                 await world.settled()
             assert await lease.renew()

@@ -9,12 +9,14 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 from redis.asyncio import Redis
+from redis.exceptions import RedisError
 
 from tests.fakes import FakeClock
-from tests.unit.webhooks.builders import KEYS, NOW
+from tests.unit.webhooks.builders import KEYS, NOW, publish
 from tests.unit.webhooks.receiver import Receiver
 from watcher.clock import Clock
 from watcher.metrics import Metrics
+from watcher.model import Event
 from watcher.settings import Endpoint
 from watcher.state.keys import Keys
 from watcher.webhooks.group import GROUP
@@ -133,6 +135,19 @@ async def until(condition: Callable[[], Awaitable[bool]]) -> None:
     """Wait for something that only asking can tell."""
     while not await condition():  # noqa: ASYNC110 - nothing here would set an event
         await asyncio.sleep(0)
+
+
+async def publish_once_it_is_back(redis: Redis, *events: Event, keys: Keys) -> None:
+    """Publish as soon as the store takes writes again."""
+
+    async def published() -> bool:
+        try:
+            await publish(redis, *events, keys=keys)
+        except RedisError:
+            return False
+        return True
+
+    await until(published)
 
 
 def arrived(receiver: Receiver) -> Counter[str]:
