@@ -8,10 +8,12 @@ from contextlib import asynccontextmanager, suppress
 
 import pytest
 from redis.asyncio import Redis
+from structlog.testing import capture_logs
 
 from tests.fakes import EagerClock
 from tests.unit.polling.api import life
 from tests.unit.polling.bench import NONCE, Bench
+from tests.unit.webhooks.world import until
 from watcher.errors import StoreUnavailable
 from watcher.metrics import Metrics
 from watcher.model import EntityId, Hint, Scope, TaskId
@@ -247,12 +249,24 @@ class TestDesk:
         bench.clock.move(2)
         await redis.set(KEYS.hints, "not a stream")
         stream = Noted(redis, KEYS)
-        async with at_work(desk_of(stream, bench), {bench.scope: bench.inspector}.get):
-            await clock.waited.wait()
-            await redis.delete(KEYS.hints)
-            await redis.xadd(KEYS.hints, {"task_id": TASK})
-            await stream.until_taken(1)
+        with capture_logs() as logs:
+            async with at_work(desk_of(stream, bench), {bench.scope: bench.inspector}.get):
+                await clock.waited.wait()
+                await redis.delete(KEYS.hints)
+                await redis.xadd(KEYS.hints, {"task_id": TASK})
+                await stream.until_taken(1)
+                await redis.set(KEYS.hints, "not a stream again")
+
+                def told() -> list[str]:
+                    names = ("hints.unreadable", "hints.readable")
+                    return [line["event"] for line in logs if line["event"] in names]
+
+                async def said_again() -> bool:
+                    return len(told()) >= 3
+
+                await until(said_again)
         assert await bench.in_flight() == {TASK}
+        assert told() == ["hints.unreadable", "hints.readable", "hints.unreadable"], "each once"
 
     async def test_a_lease_that_was_lost_ends_it(self, bench: Bench) -> None:
         bench.api.add(life(TASK, T0 + 1))
