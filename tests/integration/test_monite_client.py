@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import gzip
 import random
+import socket
 import ssl
 from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -15,6 +16,7 @@ from typing import Any
 import aiohttp
 import httpx
 import pytest
+import uvloop
 from aiohttp import web
 from httpx_aiohttp import AiohttpTransport
 
@@ -29,7 +31,7 @@ from watcher.monite.circuit import Circuit
 from watcher.monite.client import Auth, MoniteClient
 from watcher.monite.errors import RateLimited, Unauthorized, Unavailable
 from watcher.monite.exchange import Exchange
-from watcher.monite.http import open_http
+from watcher.monite.http import open_http, start_of_request
 from watcher.monite.query import TaskQuery
 
 ALL = Scope()
@@ -165,6 +167,7 @@ class Held:
     def __init__(self, busy: Callable[[], int]) -> None:
         self.busy = busy
         self.busy_when_confirmed: list[int] = []
+        self.were_sent = 0
         self.failure: Exception | None = None
 
     async def acquire(self) -> Held:
@@ -174,6 +177,9 @@ class Held:
         self.busy_when_confirmed.append(self.busy())
         if self.failure is not None:
             raise self.failure
+
+    async def sent(self) -> None:
+        self.were_sent += 1
 
     async def pause_until(self, _: float) -> None:
         raise AssertionError
@@ -196,8 +202,41 @@ async def test_a_request_is_confirmed_once_it_has_a_connection_and_before_it_is_
                     await api.list()
         assert held.busy_when_confirmed == [1, 1, 1]
         assert len(heads) == 2, "what was not confirmed was not sent"
+        assert held.were_sent == 2
         assert api.busy() == 0
         assert api.errors() == {}
+
+
+class Looking:
+    """A start that looks, when it is told that its request was sent, whether it has come over there."""
+
+    def __init__(self, listening: socket.socket) -> None:
+        self.listening = listening
+        self.looks: list[bytes] = []
+
+    async def confirm(self) -> None:
+        self.looks.append(b"")
+
+    async def sent(self) -> None:
+        peer, _ = self.listening.accept()
+        with peer:
+            peer.setblocking(False)
+            self.looks.append(peer.recv(4))
+
+
+@pytest.mark.parametrize("run", [asyncio.run, uvloop.run])
+def test_a_request_that_is_said_to_be_sent_has_left_this_process(run: Callable[[Any], None]) -> None:
+    async def send(start: Looking, port: int) -> None:
+        async with open_http(f"http://127.0.0.1:{port}", 5.0) as http:
+            token = start_of_request.set(start)
+            with pytest.raises(httpx.HTTPError):  # nobody answers
+                await http.get("/")
+            start_of_request.reset(token)
+
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        start = Looking(listening)
+        run(send(start, listening.getsockname()[1]))
+    assert start.looks == [b"", b"GET "]
 
 
 async def test_a_task_id_stays_one_step_of_the_path() -> None:

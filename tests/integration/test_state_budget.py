@@ -10,6 +10,7 @@ import random
 from collections.abc import AsyncIterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager, suppress
+from typing import Any, Never
 
 import pytest
 import redis as sync_redis
@@ -23,7 +24,7 @@ from tests.unit.state.heard_clock import HeardClock
 from watcher.clock import Clock, SystemClock
 from watcher.errors import StoreUnavailable
 from watcher.monite.budget import SLACK, Window
-from watcher.state.budget import LATE, LONGEST_PAUSE, PATIENCE, PROMPT, TRIES, SharedBudget, Start
+from watcher.state.budget import LATE, LONGEST_PAUSE, PATIENCE, PROMPT, SURE, TRIES, SharedBudget, Start
 from watcher.state.connection import connect
 from watcher.state.keys import Keys
 
@@ -77,6 +78,10 @@ def assert_within(starts: Starts, limit: int, window: float = WINDOW) -> None:
     times = sorted(starts.values())
     for first, beyond in zip(times, times[limit:], strict=False):
         assert beyond - first >= window * MICROS
+
+
+async def never() -> Never:
+    raise AssertionError
 
 
 async def server_time(redis: Redis) -> float:
@@ -247,10 +252,54 @@ class TestRate:
             clock.move(next(holding, 0.0))
             return counted[-1]
 
-        start = Start(clock.monotonic(), ask_again, clock)
+        start = Start(clock.monotonic(), ask_again, never, clock)
         clock.move(2 * PROMPT)
         await start.confirm()
         assert len(counted) == asked
+
+    @pytest.mark.parametrize("held_up", [0.0, SURE, 1.001 * SURE, 0.5])
+    async def test_one_that_was_sent_late_counts_from_then_on(self, redis: Redis, held_up: float) -> None:
+        """However late: what was forgotten meanwhile counts again, beyond the limit too."""
+        clock = HeardClock()
+        budget, other = (shared(redis, each, limit=1, window=60) for each in (clock, HeardClock()))
+        start = await budget.acquire()
+        if held_up == 0.5:
+            await redis.delete(KEYS.budget)
+            await other.acquire()
+        before: Any = await redis.zrange(KEYS.budget, 0, -1, withscores=True)
+        name = f"{budget._process}/0".encode()
+        clock.move(held_up)
+        await start.sent()
+        after: Any = await redis.zrange(KEYS.budget, 0, -1, withscores=True)
+        if held_up <= SURE:
+            assert after == before
+            return
+        (ahead, counted), (last, counted_last) = before[-1], after[-1]
+        assert last == name
+        assert counted_last > counted
+        assert len(after) == len({name, ahead})
+        assert 0 < await redis.pttl(KEYS.budget) <= 60_001
+        assert await other._ask("next") > 0
+        assert await other.remaining() == 0
+
+    async def test_of_one_that_was_counted_anew_the_last_count_decides(self, redis: Redis) -> None:
+        clock = HeardClock()
+        start = await shared(redis, clock, limit=1, window=60).acquire()
+        clock.move(2 * PROMPT)
+        await start.confirm()
+        counted = await redis.zrange(KEYS.budget, 0, -1, withscores=True)
+        clock.move(SURE)
+        await start.sent()
+        assert await redis.zrange(KEYS.budget, 0, -1, withscores=True) == counted
+
+    async def test_one_that_was_sent_while_the_store_went_away_is_not_given_up(self) -> None:
+        async def gone() -> None:
+            raise StoreUnavailable("the store: gone")
+
+        clock = FakeClock()
+        start = Start(clock.monotonic(), never, gone, clock)
+        clock.move(1.0)
+        await start.sent()
 
     async def test_one_that_was_held_up_for_too_long_waits_again(self, redis: Redis) -> None:
         """Its start was forgotten meanwhile, and another has taken its place."""

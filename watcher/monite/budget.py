@@ -78,6 +78,9 @@ class Started:
     async def confirm(self) -> None:
         """Nothing: the little that a process asks alone does not come in a crowd, whatever holds it up."""
 
+    async def sent(self) -> None:
+        """Nothing, for the same reason."""
+
 
 class Budget:
     """Lets requests start within a rate, in the order in which they asked, where one process is all there is.

@@ -17,7 +17,7 @@ from watcher.model import from_seconds
 from watcher.monite.circuit import Circuit
 from watcher.monite.errors import InvalidPage, MoniteError, Unavailable
 from watcher.monite.headers import Head, read_head
-from watcher.monite.http import MAX_CONNECTIONS, about_to_send
+from watcher.monite.http import MAX_CONNECTIONS, Start, start_of_request
 from watcher.monite.messages import clean
 from watcher.monite.server_clock import ServerClock
 from watcher.monite.verdict import Call, judge, wait_after
@@ -31,14 +31,6 @@ MAX_ERROR_BODY: Final = 64 * 1024
 """Bytes of an error's body that are read; its message stands at the front."""
 
 _log = structlog.get_logger()
-
-
-class Start(Protocol):
-    """A request that the budget has counted."""
-
-    async def confirm(self) -> None:
-        """It is about to be sent. If it was held up, it is counted anew, and waits where it must."""
-        ...
 
 
 class RequestBudget(Protocol):
@@ -96,7 +88,7 @@ class Exchange:
         try:
             async with self._turns, self._circuit.request(call.scope):
                 start = await self._budget.acquire()
-                with _confirmed(start):
+                with _told(start):
                     return await self._ask(call, decode)
         except MoniteError as error:
             # That a task is not there is an answer, not a failure.
@@ -202,10 +194,10 @@ class Exchange:
 
 
 @contextmanager
-def _confirmed(start: Start) -> Iterator[None]:
-    """Confirm it when its request has a connection: to make one may take long, and the API counts arrivals."""
-    token = about_to_send.set(start.confirm)
+def _told(start: Start) -> Iterator[None]:
+    """Tell it when its request is written."""
+    token = start_of_request.set(start)
     try:
         yield
     finally:
-        about_to_send.reset(token)
+        start_of_request.reset(token)

@@ -6,10 +6,9 @@ httpx's own pool (httpcore 1.0) leaks connections of cancelled requests; aiohttp
 from __future__ import annotations
 
 import logging
-from collections.abc import Awaitable, Callable
 from contextvars import ContextVar
 from http.cookiejar import CookieJar, DefaultCookiePolicy
-from typing import Final
+from typing import Final, Protocol
 
 import aiohttp
 import httpx
@@ -23,16 +22,32 @@ MAX_CONNECTIONS: Final = 32
 KEEP_ALIVE: Final = 30.0
 """Seconds an idle connection is kept: several polls of the default interval, less than load balancers do."""
 
-about_to_send: ContextVar[Callable[[], Awaitable[None]] | None] = ContextVar("about_to_send", default=None)
-"""What to await once a request of the current task has its connection, before it is written to it."""
+
+class Start(Protocol):
+    """A request that the budget has counted. To have a connection made may take long, and the API counts arrivals."""
+
+    async def confirm(self) -> None:
+        """It is about to be sent. If it was held up, it is counted anew, and waits where it must."""
+        ...
+
+    async def sent(self) -> None:
+        """It has been sent. If it was held up all the same, it is counted as sent now."""
+        ...
+
+
+start_of_request: ContextVar[Start | None] = ContextVar("start_of_request", default=None)
+"""What is told when a request of the current task is written to its connection, before and after."""
 
 
 class _Request(aiohttp.ClientRequest):
     async def send(self, conn: aiohttp.connector.Connection) -> aiohttp.ClientResponse:
-        ready = about_to_send.get()
-        if ready is not None:
-            await ready()
-        return await super().send(conn)
+        start = start_of_request.get()
+        if start is None:
+            return await super().send(conn)
+        await start.confirm()
+        response = await super().send(conn)
+        await start.sent()
+        return response
 
 
 async def _send_once(

@@ -11,6 +11,7 @@ import math
 import secrets
 from collections import deque
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from itertools import count
@@ -19,6 +20,7 @@ from typing import Final
 from redis.asyncio import Redis
 
 from watcher.clock import Clock
+from watcher.errors import StoreUnavailable
 from watcher.state.keys import Keys
 from watcher.state.lua import script
 from watcher.state.store import store_errors
@@ -32,6 +34,8 @@ PROMPT: Final = 0.01
 """Seconds within which a request must start once it has asked to; after that it is counted anew."""
 LATE: Final = 0.05
 """Seconds that a request may be sent after it was counted anew: a window is longer than a second by as much."""
+SURE: Final = 0.02
+"""Seconds after its counting by which a request is written nearly always; of a later one the store is told."""
 TRIES: Final = 5
 """Times that a request which is held up again and again is counted anew, before it is sent nevertheless."""
 LONGEST_PAUSE: Final = 86_400.0
@@ -39,12 +43,16 @@ LONGEST_PAUSE: Final = 86_400.0
 MICROS: Final = 1_000_000
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Start:
-    """A request that was counted when it asked at ``asked_at`` (monotonic seconds); ``ask_again`` repeats it."""
+    """A request that was counted when it asked at ``asked_at`` (monotonic seconds); ``ask_again`` repeats it.
+
+    ``count_now`` lets it count as started at this moment, whether the budget allows it or not.
+    """
 
     asked_at: float
     ask_again: Callable[[], Awaitable[float]]
+    count_now: Callable[[], Awaitable[None]]
     clock: Clock
 
     async def confirm(self) -> None:
@@ -53,11 +61,20 @@ class Start:
         Raises:
             StoreUnavailable: the store does not answer; it must not be sent.
         """
-        asked_at, prompt = self.asked_at, PROMPT
+        prompt = PROMPT
         for _ in range(TRIES):
-            if self.clock.monotonic() - asked_at <= prompt:
+            if self.clock.monotonic() - self.asked_at <= prompt:
                 return
-            asked_at, prompt = await self.ask_again(), LATE
+            self.asked_at, prompt = await self.ask_again(), LATE
+
+    async def sent(self) -> None:
+        """It has been written: if it was held up after all, those of the next second keep their distance from now.
+
+        Where the store does not answer nothing else starts either, so that is no reason to give up what was sent.
+        """
+        if self.clock.monotonic() - self.asked_at > SURE:
+            with suppress(StoreUnavailable):
+                await self.count_now()
 
 
 class SharedBudget:
@@ -73,6 +90,7 @@ class SharedBudget:
         self._limit = limit
         self._window = math.ceil(window_seconds * MICROS)
         self._take = redis.register_script(script(__package__, "budget"))
+        self._count_now = redis.register_script(script(__package__, "count"))
         self._pause = redis.register_script(script(__package__, "pause"))
         self._remaining = redis.register_script(script(__package__, "remaining"))
         self._process = secrets.token_hex(8)
@@ -91,7 +109,7 @@ class SharedBudget:
         except BaseException:
             self._left.append(request)
             raise
-        return Start(asked_at, partial(self._admitted, request), self._clock)
+        return Start(asked_at, partial(self._admitted, request), partial(self._count, request), self._clock)
 
     async def pause_until(self, instant: float) -> None:
         """Let nobody start anything before this instant (monotonic seconds of this process).
@@ -132,3 +150,7 @@ class SharedBudget:
         args: list[str | int] = [self._limit, self._window, round(PATIENCE * MICROS), request]
         with store_errors():
             return float(await self._take(keys=keys, args=args)) / MICROS
+
+    async def _count(self, request: str) -> None:
+        with store_errors():
+            await self._count_now(keys=[self._keys.budget], args=[self._window, request])
