@@ -27,6 +27,8 @@ from watcher.state.lease import TERM
 
 PROMPT: Final = 2.0
 """Most seconds from SIGTERM until the others poll what was left."""
+AFTER_LEASE: Final = 0.1
+"""Most seconds from the end of a lost replica's lease until the others poll what it polled."""
 
 _LOSSES: Final = (signal.SIGTERM, signal.SIGKILL, signal.SIGSTOP)
 _SCOPES: Final = 4
@@ -148,8 +150,8 @@ def _targets(kept: dict[int, _Kept]) -> tuple[Target, ...]:
     for loss in _LOSSES:
         seconds = [each.seconds[loss] for each in kept.values() if loss in each.seconds]
         if seconds:
-            bound = PROMPT if loss == signal.SIGTERM else TERM
-            text = f"taken over within {bound:g} s of {loss.name}: {max(seconds):.1f} s"
+            bound = PROMPT if loss == signal.SIGTERM else TERM + AFTER_LEASE
+            text = f"taken over within {bound:g} s of {loss.name}: {max(seconds):.2f} s"
             targets.append(Target(text, max(seconds) <= bound))
     return tuple(targets)
 
