@@ -244,6 +244,17 @@ def linked(replica: Node) -> bool:
         return bool(client.info("replication").get("master_link_status") == "up")
 
 
+def role(server: Node) -> str:
+    """``master`` or ``slave``."""
+    with server.client() as client:
+        return str(client.info("replication")["role"])
+
+
+def sentinel_url(sentinels: Sequence[Node], service: str = "main", database: int = 0) -> str:
+    """Where the master that sentinels know is found."""
+    return f"redis+sentinel://{','.join(f'{HOST}:{each.port}' for each in sentinels)}/{service}/{database}"
+
+
 def healthy(each: Node) -> bool:
     """Whether a node takes the cluster for whole."""
     with each.client() as client:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import os
+import resource
 import signal
+import sys
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, aclosing, asynccontextmanager
 from datetime import datetime
@@ -98,6 +100,17 @@ async def failing_to_save(stage: Stage) -> AsyncIterator[None]:
 
 
 @asynccontextmanager
+async def with_a_full_disk(stage: Stage) -> AsyncIterator[None]:
+    """No file of the server's may grow any more, so the append-only file takes nothing."""
+    server = int((await stage.redis.info("server"))["process_id"])
+    _, most = resource.prlimit(server, resource.RLIMIT_FSIZE)
+    resource.prlimit(server, resource.RLIMIT_FSIZE, (1, most))
+    yield
+    assert (await stage.redis.info("persistence"))["aof_last_write_status"] == "err"
+    resource.prlimit(server, resource.RLIMIT_FSIZE, (most, most))
+
+
+@asynccontextmanager
 async def standing_still(stage: Stage) -> AsyncIterator[None]:
     server = int((await stage.redis.info("server"))["process_id"])
     os.kill(server, signal.SIGSTOP)
@@ -111,6 +124,12 @@ async def standing_still(stage: Stage) -> AsyncIterator[None]:
         refusing_writes_for_want_of_memory,
         pytest.param(being_a_replica, marks=pytest.mark.soak),
         pytest.param(failing_to_save, marks=pytest.mark.soak),
+        pytest.param(
+            with_a_full_disk,
+            marks=pytest.mark.skipif(
+                sys.platform != "linux", reason="another process's limits are set on Linux"
+            ),
+        ),
         standing_still,
     ],
 )

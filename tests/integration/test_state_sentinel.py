@@ -10,7 +10,7 @@ import pytest
 from redis.exceptions import RedisError
 from structlog.testing import capture_logs
 
-from tests.servers import HOST, Node, free_port, replicated, wait
+from tests.servers import HOST, free_port, replicated, role, sentinel_url, wait
 from tests.unit.webhooks.builders import endpoint, event, publish
 from tests.unit.webhooks.receiver import receiving
 from tests.unit.webhooks.world import World, arrived, publish_once_it_is_back, until
@@ -26,18 +26,9 @@ pytestmark = [pytest.mark.every_server, pytest.mark.xdist_group("sentinel"), pyt
 KEYS = Keys("s")
 
 
-def role(server: Node) -> str:
-    with server.client() as client:
-        return str(client.info("replication")["role"])
-
-
-def sentinel_url(sentinels: list[Node], service: str = "main") -> str:
-    return f"redis+sentinel://{','.join(f'{HOST}:{each.port}' for each in sentinels)}/{service}/1"
-
-
 async def test_the_master_is_followed_to_another_server(binary: Path) -> None:
     with replicated(binary, sentinels=2) as (master, replica, sentinels), capture_logs() as logs:
-        async with aclosing(connect(sentinel_url(sentinels))) as redis, receiving() as receiver:
+        async with aclosing(connect(sentinel_url(sentinels, database=1))) as redis, receiving() as receiver:
             many = 2 * MOST_CONNECTIONS
             assert all(await asyncio.gather(*(redis.set(f"key-{each}", each) for each in range(many))))
             with master.client() as client:
@@ -65,7 +56,7 @@ async def test_the_master_is_followed_to_another_server(binary: Path) -> None:
 async def test_a_master_that_is_made_a_replica_is_left(binary: Path) -> None:
     """It refuses to write; the next try asks the sentinels again."""
     with replicated(binary, sentinels=2) as (master, replica, sentinels):
-        async with aclosing(connect(sentinel_url(sentinels))) as redis:
+        async with aclosing(connect(sentinel_url(sentinels, database=1))) as redis:
             store = Store(redis, KEYS)
             await redis.set("before", "1")
             with sentinels[0].client() as client:
@@ -94,7 +85,10 @@ async def test_sentinels_that_do_not_answer_or_know_the_service_are_an_unavailab
     binary: Path,
 ) -> None:
     with replicated(binary, sentinels=1) as (_, _, sentinels):
-        for url in (sentinel_url(sentinels, "other"), f"redis+sentinel://{HOST}:{free_port()}/main"):
+        for url in (
+            sentinel_url(sentinels, "other", database=1),
+            f"redis+sentinel://{HOST}:{free_port()}/main",
+        ):
             async with aclosing(connect(url)) as redis:
                 with pytest.raises(
                     StoreUnavailable, match=r"^the store: no sentinel answers and names a master '\w+'$"
@@ -109,7 +103,7 @@ async def test_sentinels_may_have_a_password_of_their_own(binary: Path) -> None:
             server.config_set("requirepass", "one")
             client.execute_command("ACL", "SETUSER", "default", ">two")
         good, bad = "?sentinel_password=two", "?sentinel_password=three"
-        place = sentinel_url(sentinels).replace("://", "://:one@")
+        place = sentinel_url(sentinels, database=1).replace("://", "://:one@")
         async with aclosing(connect(place + good)) as redis:
             assert await redis.set("key", "value")
         async with aclosing(connect(place + bad)) as redis:
