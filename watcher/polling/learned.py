@@ -11,6 +11,8 @@ from watcher.polling.ladder import SHARE
 
 RATE_SPAN: Final = 60.0
 """Seconds after which an old reading of the arrival rate counts for a third."""
+HOUR: Final = 3600.0
+"""The same for what is to be expected in the long run."""
 OVERLAPS: Final = (2, 5, 10, 30, 60, 120, 300)
 """Overlaps to choose from, in seconds."""
 CAUTIOUS: Final = 30
@@ -23,37 +25,71 @@ MEMORY: Final = 5_000.0
 """Rows after which an old one's lateness counts for a third."""
 FREE_ROWS: Final = 8
 """Rows that a window may read again without anybody minding: a tenth of a page."""
-LONGEST_FREE: Final = 600.0
+LONGEST_FREE: Final = 7200.0
 """Seconds that a window reaches back at most on that account."""
+BUSY: Final = 1.0
+"""Tasks a second that are expected where nothing is known and too few would be the mistake."""
 MOST_CREDIT: Final = 30.0
 """Requests that may be saved up for second looks, or be owed: a busy hour does not end in a burst, or in none."""
 
 
-def free_overlap(arrival_rate: float) -> int:
-    """How far back a window may always reach, in microseconds, since next to nothing was created there.
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """So many rows in so many seconds, both fading."""
 
-    Where little arrives this spares the youngest levels of the ladder, and finds late rows at once.
-    """
-    return round(min(LONGEST_FREE, FREE_ROWS / max(arrival_rate, 1e-9)) * SECOND)
+    rows: float = 0.0
+    seconds: float = 0.0
+
+    def and_then(self, rows: int, seconds: float, *, span: float) -> Seen:
+        """With as many more; what is older by ``span`` seconds counts for a third."""
+        kept = exp(-seconds / span)
+        return Seen(self.rows * kept + rows, self.seconds * kept + seconds)
+
+    def expected(self, rate: float) -> float:
+        """Rows a second to expect, where ``rate`` was before these were seen.
+
+        The mean of what is left possible, if that rate was known as well as one row tells (Poisson arrivals, with
+        the conjugate gamma prior of shape 1). So a row or none of them says little, and many say all.
+        """
+        return (1.0 + self.rows) / (1.0 / rate + self.seconds)
 
 
 @dataclass(frozen=True, slots=True)
 class Arrivals:
     """Tasks created a second, from fresh windows: the new rows of each, and the span that it added."""
 
-    rows: float = 0.0
-    seconds: float = 0.0
+    lately: Seen = Seen()
+    in_the_long_run: Seen = Seen()
 
     @property
     def rate(self) -> float:
-        """Tasks a second; 0 before anything was read."""
-        return self.rows / self.seconds if self.seconds > 0 else 0.0
+        """Tasks a second, lately; 0 before anything was read."""
+        return self.lately.rows / self.lately.seconds if self.lately.seconds > 0 else 0.0
+
+    def expected(self, usual: float) -> float:
+        """Tasks a second to expect; ``usual`` of a scope of which nothing is known.
+
+        A busy minute shows at once, and a quiet one does not hide a busy hour.
+        """
+        return self.lately.expected(self.in_the_long_run.expected(usual))
 
     def read(self, rows: int, span: int) -> Arrivals:
         """With a fresh window that added ``span`` microseconds and brought so many new rows."""
         seconds = span / SECOND
-        kept = exp(-seconds / RATE_SPAN)
-        return Arrivals(self.rows * kept + rows, self.seconds * kept + seconds)
+        return Arrivals(
+            self.lately.and_then(rows, seconds, span=RATE_SPAN),
+            self.in_the_long_run.and_then(rows, seconds, span=HOUR),
+        )
+
+
+def free_overlap(arrivals: Arrivals) -> int:
+    """How far back a window may always reach, in microseconds, since next to nothing was created there.
+
+    Where little arrives this spares the younger levels of the ladder, and finds late rows at once. A scope is taken
+    for busy until it is known not to be, and while an hour ago was busy.
+    """
+    rate = max(arrivals.in_the_long_run.expected(BUSY), arrivals.expected(BUSY))
+    return round(min(LONGEST_FREE, FREE_ROWS / rate) * SECOND)
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,13 +12,12 @@ from math import inf, sqrt
 from typing import Final
 
 from watcher.model import Scope, Weight
+from watcher.polling.learned import Arrivals
 
 LOAD: Final = 0.9
 """Part of the budget that polling plans with: a queue that is loaded fully never empties."""
-IDLE_RATE: Final = 1e-4
-"""Tasks a second that every scope is taken to have at least: some nine a day."""
-VISITS: Final = 10
-"""Visits over which a scope's rate is averaged: where little arrives, a visit mostly finds nothing, and then one."""
+USUAL: Final = 1 / 3600
+"""Tasks a second that are expected of a scope of which nothing is known: one an hour."""
 
 
 class Pacer:
@@ -33,7 +32,6 @@ class Pacer:
         self.elsewhere = Weight()
         self._rate = requests_per_second * LOAD
         self._interval = interval
-        self._rates: dict[Scope, float] = {}
         self._weights: dict[Scope, float] = {}
         self._total = 0.0
 
@@ -42,11 +40,9 @@ class Pacer:
         """What the shard's scopes weigh together."""
         return Weight(self._total, len(self._weights))
 
-    def pace(self, scope: Scope, arrival_rate: float) -> float:
-        """Requests a second for a scope in which so many tasks arrive a second; takes note of the scope."""
-        before = self._rates.get(scope, max(arrival_rate, self._usual()))
-        self._rates[scope] = before + (arrival_rate - before) / VISITS
-        weight = sqrt(self._rates[scope] + IDLE_RATE)
+    def pace(self, scope: Scope, arrivals: Arrivals) -> float:
+        """Requests a second for a scope in which so much arrives; takes note of the scope."""
+        weight = sqrt(arrivals.expected(self._usual()))
         self._total += weight - self._weights.get(scope, 0.0)
         self._weights[scope] = weight
         scopes = len(self._weights) + self.elsewhere.scopes
@@ -56,18 +52,17 @@ class Pacer:
 
     def leave(self, scope: Scope) -> None:
         """Take a scope out of the sharing."""
-        self._rates.pop(scope, None)
         self._total -= self._weights.pop(scope, 0.0)
 
     def _usual(self) -> float:
-        """Tasks a second of a scope elsewhere, by its weight. So much is expected of one of which nothing is known yet.
+        """Tasks a second of a scope of which nothing is known yet: as many as of one elsewhere, by its weight.
 
         Were it taken for idle, a shard that has just been taken over would hardly be read while others are busy,
         and so would hardly learn otherwise.
         """
         if self.elsewhere.scopes == 0:
-            return 0.0
-        return max(0.0, (self.elsewhere.traffic / self.elsewhere.scopes) ** 2 - IDLE_RATE)
+            return USUAL
+        return max(USUAL, (self.elsewhere.traffic / self.elsewhere.scopes) ** 2)
 
     def _alike(self, scopes: int) -> float:
         """Requests a second that every scope has, whatever arrives in it.

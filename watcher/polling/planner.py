@@ -19,7 +19,7 @@ from typing import Final, Literal
 from watcher.model import SECOND, Micros
 from watcher.polling import ladder
 from watcher.polling.flight import PAGE
-from watcher.polling.learned import OVERLAPS
+from watcher.polling.learned import LONGEST_FREE, OVERLAPS
 from watcher.polling.looks import MOMENT, next_look
 from watcher.polling.present import DEEPEST, besides, best, edge_of, longest, page_span, present, weight
 from watcher.polling.situation import Adoption, Policy, Read, Situation, Window
@@ -58,7 +58,7 @@ def plan(situation: Situation, policy: Policy) -> Plan:
     history = (
         Window(piece)
         for gap in reversed(state.coverage.gaps(min(begin, edge), edge))
-        for piece in _newest_first(gap, situation.width, situation.overlap)
+        for piece in _newest_first(gap, situation.width, situation.overlap, state.forgotten)
     )
     expected = sum(each.requests for each in chosen)
     spare = situation.allowed - expected
@@ -133,16 +133,18 @@ def memory(horizon: int) -> int:
 
     A record forgotten sooner would be derived, and told, a second time.
     """
-    return max(ladder.memory(horizon), max(OVERLAPS) * SECOND + DEEPEST)
+    overlap = min(horizon, round(max(*OVERLAPS, LONGEST_FREE) * SECOND))
+    return max(ladder.memory(horizon), overlap + DEEPEST)
 
 
-def _newest_first(gap: Interval, width: int, overlap: int) -> Iterator[Interval]:
+def _newest_first(gap: Interval, width: int, overlap: int, forgotten: Micros) -> Iterator[Interval]:
     """The gap in windows. The oldest reaches back over what was read just before the gap opened.
 
-    Rows that were late there had no later cycle to be seen in.
+    Rows that were late there had no later cycle to be seen in. What may have been forgotten is left alone.
     """
     high = gap.high
     while high > gap.low:
         low = max(gap.low, Micros(high - width))
-        yield Interval(Micros(low - overlap) if low == gap.low else low, high)
+        over = max(Micros(low - overlap), min(forgotten, low))
+        yield Interval(over if low == gap.low else low, high)
         high = low

@@ -117,13 +117,15 @@ def _windows(edge: Micros, flight: Flight, situation: Situation, policy: Policy)
     Where more is in flight than fits a page, what is too young to have ended may wait unread.
     """
     now, rate = situation.now, situation.arrival_rate
-    floor = Micros(edge - _still_late(edge, situation))
+    floor = _floor(edge, situation)
     unread = Unread.of(edge, now, 0.0 if situation.hinted else rate, situation.typical)
     share = round(page_span(rate) / FULL / SHARES)
     highs = [now]
     if not policy.early and situation.crowded:
         highs += [high for ahead in range(2 * SHARES, 0, -1) if (high := Micros(edge + ahead * share)) < now]
-    deepest = max(Micros(floor - DEEPEST), min((*flight.created[:1], floor)))
+    deepest = max(
+        Micros(floor - DEEPEST), min((*flight.created[:1], floor)), min(situation.state.forgotten, floor)
+    )
     for high in highs:
         low, best, since = floor, -1.0, 0
         while since < SHARES and low >= deepest:
@@ -143,7 +145,7 @@ def _ripe(edge: Micros, flight: Flight, situation: Situation) -> Option | None:
     if not situation.crowded or situation.hinted or not _young(situation, flight.most()):
         return None
     page = page_span(situation.arrival_rate)
-    floor = Micros(edge - _still_late(edge, situation))
+    floor = _floor(edge, situation)
     filled = (situation.now - situation.overlap - floor) / page
     pages = min(situation.allowed, int(filled))
     if pages < 1 or (pages == situation.allowed and filled < pages * PATIENCE):
@@ -164,7 +166,11 @@ def _young(situation: Situation, going: float) -> bool:
     return (early + late - 2 * price) / 6 >= price
 
 
-def _still_late(edge: Micros, situation: Situation) -> int:
-    """How far behind the edge rows may still appear: less the older they were when it was read."""
+def _floor(edge: Micros, situation: Situation) -> Micros:
+    """How far back a fresh window reaches at least: as far behind the edge as rows may still appear.
+
+    They appear less the older they were when it was read. What may have been forgotten would be told a second time.
+    """
     trail = 0 if situation.fresh_at is None else situation.fresh_at - edge
-    return max(0, situation.overlap - max(0, trail))
+    late = max(0, situation.overlap - max(0, trail))
+    return max(Micros(edge - late), min(situation.state.forgotten, edge))

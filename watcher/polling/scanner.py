@@ -30,6 +30,8 @@ from watcher.state.store import Store
 
 PARALLEL: Final = 4
 """Requests by id of one scope under way at once."""
+FRUGAL: Final = 3600 * SECOND
+"""How long fresh windows reach back no further than they must, after one that could not be read to its end."""
 HISTORY: Final = 0.05
 """Windows of the past that may be read for each request that the pace allows: each is some ten requests."""
 
@@ -61,7 +63,9 @@ class Scanner:
         self._arrivals = Arrivals()
         self._lateness = Lateness()
         self._width = FIRST_WIDTH
+        self._frugal_until = Micros(0)
         self._credit = 1.0
+        self._pace: float | None = None
         self._fresh_at: Micros | None = None
         self._cycled_at: Micros | None = None
         self._absences = Absences(policy.planning.interval)
@@ -95,7 +99,7 @@ class Scanner:
             tally.failures.append(error)
             return self._cycle("none", tally, self._reader.requests - begun_with, self._policy.interval)
         self._memory.agree(state.in_flight)
-        pace = self._pacer.pace(self._reader.scope, self._arrivals.rate)
+        pace = self._pace or self._pacer.pace(self._reader.scope, self._arrivals)
         seconds = 0.0 if self._cycled_at is None else (now - self._cycled_at) / SECOND
         self._credit = min(max(1.0, pace * self._policy.interval), self._credit + pace * seconds)
         made = plan(self._situation(tally.state, now, pace, seconds), self._policy.planning)
@@ -105,6 +109,7 @@ class Scanner:
         self._credit -= requests
         self._cycled_at = now
         self._schedule.learn(tally.recorded.ended)
+        self._pace = pace = self._pacer.pace(self._reader.scope, self._arrivals)
         ahead = self._situation(tally.state, now, pace, 0.0)
         return self._cycle(made.name, tally, requests, wait(ahead, self._policy.planning, self._credit, pace))
 
@@ -133,7 +138,7 @@ class Scanner:
             arrival_rate=rate,
             price=self._schedule.price(rate),
             allowed=max(1, int(self._credit)),
-            overlap=max(self._lateness.overlap, free_overlap(rate)),
+            overlap=self._overlap(now),
             width=self._width,
             past=max(1.0, pace * seconds * HISTORY),
             second_looks=self._thrift.credit,
@@ -141,6 +146,11 @@ class Scanner:
             fresh_at=self._fresh_at,
             hinted=self._hinted(),
         )
+
+    def _overlap(self, now: Micros) -> int:
+        """How far behind what is covered to read again, in microseconds: what lateness asks for, and what is free."""
+        free = free_overlap(self._arrivals) if now >= self._frugal_until else 0
+        return min(self._policy.planning.horizon, max(self._lateness.overlap, free))
 
     async def _begin(self, tally: Tally) -> Micros:
         """Give the scope a start if it has none; the API's time."""
@@ -200,6 +210,7 @@ class Scanner:
             tally.failures.append(error)
             if isinstance(error, PageTokenRejected) and isinstance(read, Window):
                 self._width = narrower(self._width, read.interval.span)
+                self._frugal_until = Micros(now + FRUGAL) if read.fresh else self._frugal_until
             return
         finally:
             if isinstance(read, Window) and read.rung is not None:

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from watcher.model import SECOND, EntityId, Scope, Weight
 from watcher.polling.ladder import SHARE
 from watcher.polling.learned import CAUTIOUS, MOST_CREDIT, OVERLAPS, Arrivals, Lateness, Thrift
-from watcher.polling.pacer import IDLE_RATE, LOAD, Pacer
+from watcher.polling.pacer import LOAD, USUAL, Pacer
 
 
 @given(st.floats(0.01, 200), st.floats(0.5, 30))
@@ -21,8 +21,34 @@ def test_the_rate_of_a_steady_flow_is_found(rate: float, span: float) -> None:
     assert arrivals.rate / 1000 == pytest.approx(rate, rel=0.05, abs=0.01)
 
 
-def test_nothing_read_is_no_rate() -> None:
+def test_nothing_read_is_no_rate_and_what_is_usual_is_expected() -> None:
     assert Arrivals().rate == 0.0
+    assert Arrivals().expected(0.25) == pytest.approx(0.25)
+
+
+def steady(rate: float, visits: int = 400, span: float = 60.0) -> Arrivals:
+    """Of a scope in which as many tasks arrive in each span between two visits."""
+    arrivals = Arrivals()
+    for visit in range(visits):
+        rows = round((visit + 1) * rate * span) - round(visit * rate * span)
+        arrivals = arrivals.read(rows, round(span * SECOND))
+    return arrivals
+
+
+@given(st.floats(0.02, 20), st.floats(USUAL, 10))
+def test_what_has_long_been_so_is_expected_whatever_is_usual(rate: float, usual: float) -> None:
+    assert 0.5 * rate < steady(rate).expected(usual) < 2 * rate
+
+
+def test_one_task_after_hours_of_none_says_little_and_many_say_all() -> None:
+    idle = steady(0.0)
+    assert idle.expected(USUAL) < USUAL
+    assert idle.read(1, 60 * SECOND).expected(USUAL) < 3 * USUAL
+    assert 0.1 < idle.read(60, 60 * SECOND).expected(USUAL) < 1.0
+
+
+def test_a_quiet_spell_does_not_hide_a_busy_hour() -> None:
+    assert steady(0.1).read(0, 20 * SECOND).expected(USUAL) > 0.03
 
 
 def test_the_overlap_is_cautious_until_enough_rows_were_seen() -> None:
@@ -69,7 +95,7 @@ def test_second_looks_get_their_share_and_no_more(spent: list[int]) -> None:
 
 
 def test_a_single_scope_may_spend_what_polling_may() -> None:
-    assert Pacer(24).pace(Scope(), 5.0) == pytest.approx(24 * LOAD)
+    assert Pacer(24).pace(Scope(), steady(5.0)) == pytest.approx(24 * LOAD)
 
 
 @given(st.lists(st.floats(0, 100), min_size=1, max_size=50))
@@ -77,8 +103,8 @@ def test_scopes_share_the_budget_by_the_square_root_of_their_rates(rates: list[f
     pacer = Pacer(24)
     scopes = [Scope(EntityId(str(number))) for number in range(len(rates))]
     for scope, rate in zip(scopes, rates, strict=True):
-        pacer.pace(scope, rate)
-    paces = [pacer.pace(scope, rate) for scope, rate in zip(scopes, rates, strict=True)]
+        pacer.pace(scope, steady(rate))
+    paces = [pacer.pace(scope, steady(rate)) for scope, rate in zip(scopes, rates, strict=True)]
 
     assert sum(paces) == pytest.approx(24 * LOAD)
     assert all(pace > 0 for pace in paces)
@@ -100,12 +126,13 @@ def test_idle_scopes_are_looked_at_once_an_interval_while_the_budget_affords_it(
     scopes: int, seconds: float
 ) -> None:
     pacer = Pacer(24, interval=5.0)
-    rates = {Scope(EntityId(str(number))): 0.0 if number else 20.0 for number in range(scopes)}
+    idle, busy = steady(0.0), steady(20.0)
+    seen = {Scope(EntityId(str(number))): idle if number else busy for number in range(scopes)}
     for _ in range(2):
-        paces = [pacer.pace(scope, rate) for scope, rate in rates.items()]
+        paces = [pacer.pace(scope, arrivals) for scope, arrivals in seen.items()]
     by_traffic = Pacer(24)
     for _ in range(2):
-        alone = [by_traffic.pace(scope, rate) for scope, rate in rates.items()]
+        alone = [by_traffic.pace(scope, arrivals) for scope, arrivals in seen.items()]
 
     assert sum(paces) == pytest.approx(24 * LOAD)
     assert min(paces) == pytest.approx(1 / seconds + alone[-1] * (1 - scopes / seconds / (24 * LOAD)))
@@ -114,22 +141,20 @@ def test_idle_scopes_are_looked_at_once_an_interval_while_the_budget_affords_it(
 def test_a_scope_that_leaves_gives_its_share_back() -> None:
     pacer = Pacer(10)
     one, other = Scope(), Scope(EntityId("other"))
-    pacer.pace(one, 1.0)
-    pacer.pace(other, 1.0)
+    pacer.pace(one, steady(1.0))
+    pacer.pace(other, steady(1.0))
     pacer.leave(other)
     pacer.leave(other)
 
-    assert pacer.pace(one, 1.0) == pytest.approx(10 * LOAD)
+    assert pacer.pace(one, steady(1.0)) == pytest.approx(10 * LOAD)
 
 
 def test_a_scope_of_which_nothing_is_known_weighs_as_much_as_those_of_other_shards_until_it_is() -> None:
     pacer, other = Pacer(20), Scope(EntityId("new"))
-    pacer.elsewhere = Weight(traffic=10 * sqrt(4 + IDLE_RATE), scopes=10)
-    first = pacer.pace(other, 0.0)
-    assert first == pytest.approx(20 * LOAD / 11, rel=0.05)  # its first visit counts already
-    for _ in range(100):
-        latest = pacer.pace(other, 0.0)
-    assert latest < first / 50
+    pacer.elsewhere = Weight(traffic=10 * sqrt(4), scopes=10)
+    first = pacer.pace(other, Arrivals())
+    assert first == pytest.approx(20 * LOAD / 11)
+    assert pacer.pace(other, steady(0.0)) < first / 50
     busy = Pacer(20)
     busy.elsewhere = pacer.elsewhere
-    assert busy.pace(other, 9.0) > 1.4 * first
+    assert busy.pace(other, steady(9.0)) > 1.4 * first
