@@ -17,6 +17,7 @@ from redis.asyncio.sentinel import (
     SentinelManagedSSLConnection,
 )
 from redis.backoff import NoBackoff
+from redis.connection import HiredisRespSerializer
 from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 
@@ -29,6 +30,7 @@ TIMEOUT: Final = 5.0
 MOST_CONNECTIONS: Final = 100
 """Commands under way at once. Thousands of scopes ask together when they start; the others then wait."""
 _CLOSED: Final = "the connection was closed meanwhile"
+_pack: Final = HiredisRespSerializer().pack
 
 C = TypeVar("C", bound=AbstractConnection)
 
@@ -128,6 +130,11 @@ def careful(base: type[C]) -> type[C]:
     """
 
     class Careful(base):  # type: ignore[misc, valid-type] # the class depends on the URL's scheme
+        def pack_command(self, *args: Any) -> list[bytes]:
+            # As the synchronous client does: Python's own takes longer for a script's arguments than the script.
+            packed: list[bytes] = _pack(*args)
+            return packed
+
         async def send_packed_command(
             self, command: bytes | str | Iterable[bytes], check_health: bool = True
         ) -> None:

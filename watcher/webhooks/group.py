@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cache
 from typing import Any, Final
 
 from redis.asyncio import Redis
@@ -48,6 +49,7 @@ class EventGroup:
         self._group = ConsumerGroup(redis, keys, GROUP)
         self._replicas = Replicas(redis, keys, wait_replicas)
         self._accept = redis.register_script(script(_PACKAGE, "accept"))
+        self._place = cache(self._keys_of)
 
     async def join(self) -> str | None:
         """Make sure that there is a group. Returns the id after which it begins if it had to be made.
@@ -112,12 +114,15 @@ class EventGroup:
         for position in used:
             endpoint = endpoints[position]
             name = endpoint.name
-            keys += [self._keys.due(name), self._keys.waiting(name)]
-            keys += [self._keys.line(name), self._keys.ordered(name)]
+            keys += self._place(name)
             order = "newest" if endpoint.coalesce else endpoint.order
             arguments += [name, int(endpoint.retry_schedule[0] * 1000), order]
         entries_accepted, deliveries, behind = await self._accept(keys=keys, args=arguments)
         return Accepted(entries_accepted, deliveries, bool(behind))
+
+    def _keys_of(self, name: str) -> tuple[str, ...]:
+        keys = self._keys
+        return keys.due(name), keys.waiting(name), keys.line(name), keys.ordered(name)
 
 
 def _entries(answer: Any) -> list[Entry]:

@@ -53,6 +53,7 @@ for entry in string.gmatch(entries, '%S+') do
 end
 
 local accepted, deliveries, behind = 0, 0, 0
+local named = {}
 for id, positions, task in string.gmatch(entries, '(%d+%-%d+):([,%d]*)=?(%S*)') do
   -- Where the group is lost, that is an error, which has no length, and nothing is accepted below.
   if task ~= '' and #redis.pcall('XPENDING', events, group, '-', '(' .. id, 1) > 0 then
@@ -61,21 +62,26 @@ for id, positions, task in string.gmatch(entries, '(%d+%-%d+):([,%d]*)=?(%S*)') 
   end
   if redis.call('XACK', events, group, id) == 1 then
     accepted = accepted + 1
+    local ms, soonest = string.match(id, '^%d+'), moment(id, now)
     for position in string.gmatch(positions, '%d+') do
       local place = places[tonumber(position)]
-      redis.call('SADD', endpoints, place.name)
+      if not place.named then
+        place.named, named[#named + 1] = true, place.name
+      end
       -- What waits already has its place.
-      if redis.call('ZADD', place.waiting, 'NX', string.match(id, '^%d+'), id) == 1 then
-        local at = moment(id, now) + place.delay
+      if redis.call('ZADD', place.waiting, 'NX', ms, id) == 1 then
         if place.lines then
-          place.lines.enter(id, task, at)
+          place.lines.enter(id, task, soonest + place.delay)
         else
-          redis.call('ZADD', place.due, at, id)
+          redis.call('ZADD', place.due, soonest + place.delay, id)
         end
       end
       deliveries = deliveries + 1
     end
   end
+end
+for first = 1, #named, MOST do
+  redis.call('SADD', endpoints, unpack(named, first, math.min(first + MOST - 1, #named)))
 end
 
 if accepted > 0 then
