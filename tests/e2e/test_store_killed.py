@@ -19,13 +19,26 @@ from watcher.model import TERMINAL
 from watcher.sandbox import Sandbox
 from watcher.state.connection import connect
 
-from .harness import Endpoint, eventually, listening, new_secret, running, settings_for, until_ready, webhook
+from .harness import (
+    Endpoint,
+    eventually,
+    listening,
+    log_lines,
+    new_secret,
+    running,
+    settings_for,
+    until_ready,
+    webhook,
+)
 from .truth import entries, until_all_published
 
 pytestmark = pytest.mark.soak
 
 BLOWS = 5
 STILL_SECONDS = 30
+LOADED = 20_000
+"""Keys of somebody else's, which take so many seconds to load."""
+LOADING_SECONDS = 20
 
 
 class Server:
@@ -40,10 +53,13 @@ class Server:
         self.url = f"redis://{HOST}:{self._port}"
         self.process: Process | None = None
 
-    async def start(self) -> None:
+    async def begin(self, *more: str) -> None:
         self.process = await asyncio.create_subprocess_exec(
-            str(binaries()[0]), *self._arguments, stdout=asyncio.subprocess.DEVNULL
+            str(binaries()[0]), *self._arguments, *more, stdout=asyncio.subprocess.DEVNULL
         )
+
+    async def start(self) -> None:
+        await self.begin()
 
         async def answers() -> bool:
             try:
@@ -112,6 +128,27 @@ async def test_killed_again_and_again(directory: Path, sandbox: Sandbox, fsync: 
             await work.nothing_is_missing()
             await work.server.kill()
             await work.server.start()
+        await work.nothing_is_missing()
+
+
+async def test_one_that_takes_long_to_load_is_waited_for(directory: Path, sandbox: Sandbox) -> None:
+    """Meanwhile it refuses every command."""
+    async with working(directory, sandbox, "everysec") as work:
+        await until_ready(work.daemon)
+        await work.nothing_is_missing()
+        async with connect(work.server.url) as redis, redis.pipeline(transaction=False) as pipe:
+            for number in range(LOADED):
+                pipe.set(f"ballast-{number}", number)
+            await pipe.execute()
+        await work.server.kill()
+        await work.server.begin("--key-load-delay", str(LOADING_SECONDS * 1_000_000 // LOADED))
+        said_before = len(log_lines(work.daemon))
+
+        async def refused() -> bool:
+            return any("loading" in str(line.get("error")) for line in log_lines(work.daemon)[said_before:])
+
+        await eventually(refused, "nothing was refused")
+        await until_ready(work.daemon)
         await work.nothing_is_missing()
 
 
