@@ -24,8 +24,12 @@ from watcher.state.connection import connect
 from watcher.state.keys import Keys
 
 from .harness import eventually, listening, new_secret, running, said, settings_for, until_ready, webhook
+from .truth import entries, until_all_published
 
 SHARDS: Final = 4
+
+Transition = tuple[str, str]
+"""A task, and the type of the event that told of it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,6 +100,62 @@ async def test_a_master_that_dies_stops_nothing_for_long(
                 assert [line.get("exception", line) for line in said(daemon, "worker.died")] == []
                 weak = {line["setting"] for line in said(daemon, "store.weak")}
                 assert {"appendonly", "min-replicas-to-write"} <= weak
+
+
+@pytest.mark.xdist_group("failover")
+async def test_what_a_failover_forgets_is_told_again_by_the_same_ids(
+    directory: Path, sandbox: Sandbox
+) -> None:
+    """The replica that is promoted has not had the last writes, though the master acknowledged them."""
+    with replicated(binaries()[0], sentinels=2) as (master, replica, watching):
+        url = sentinel_url(watching)
+        async with listening() as endpoint:
+            settings = settings_for(
+                sandbox.base_url,
+                directory,
+                WATCHER_REDIS__URL=url,
+                WATCHER_WEBHOOKS=json.dumps([webhook("one", endpoint.url, new_secret())]),
+            )
+            del settings["WATCHER_REDIS__DATA_DIR"]
+            async with running(settings, directory) as daemon:
+                await until_ready(daemon)
+                await until_all_published(sandbox, url)
+                with master.client() as client:
+                    client.execute_command("ACL", "SETUSER", "default", "-psync", "-sync")
+                    client.client_kill_filter(_type="replica")
+                kept = await ids_on(replica)
+
+                async def written() -> dict[Transition, str] | None:
+                    only = {what: name for what, name in (await ids_on(master)).items() if what not in kept}
+                    return only if len(only) >= 5 and set(only.values()) <= set(endpoint.ids) else None
+
+                forgotten = await eventually(written, "nothing more was written and delivered")
+                master.kill()
+
+                async def promoted() -> bool:
+                    return role(replica) == "master"
+
+                await eventually(promoted, "the replica was not promoted")
+                assert not forgotten.keys() & (await ids_on(replica)).keys()
+                await until_ready(daemon)
+                await until_all_published(sandbox, url)
+                assert forgotten.items() <= (await ids_on(replica)).items()
+
+                async def repeated() -> bool:
+                    return all(endpoint.ids.count(name) > 1 for name in forgotten.values())
+
+                await eventually(repeated, "what was told again was not delivered again")
+        names: dict[Transition, set[str]] = {}
+        for name, body in zip(endpoint.ids, endpoint.bodies, strict=True):
+            told = json.loads(body)
+            names.setdefault((told["data"]["task_id"], told["type"]), set()).add(name)
+        assert [what for what, found in names.items() if len(found) > 1] == []
+
+
+async def ids_on(server: Node) -> dict[Transition, str]:
+    """The event of each transition on a server's stream."""
+    found = [entry.event for entry in await entries(server.url)]
+    return {(read_data(event).task_id, event.type): event.id for event in found}
 
 
 async def until_told(sandbox: Sandbox, redis: Redis, delivered: list[str]) -> None:
