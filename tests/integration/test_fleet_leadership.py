@@ -297,6 +297,47 @@ class TestQuota:
         assert await office.clock.waits.get() == RETRY
         assert office.quota.taken == 0
 
+    @pytest.mark.parametrize("another_is_quicker", [True, False])
+    async def test_while_one_is_being_taken_the_next_waits_for_what_becomes_of_it(
+        self, redis: Redis, another_is_quicker: bool
+    ) -> None:
+        """The leases of one that died lapse together, and those who live all reach for the first."""
+        tried, decided = asyncio.Event(), asyncio.Event()
+
+        class Contested(Lease):
+            async def acquire(self) -> bool:
+                tried.set()
+                await decided.wait()
+                return await super().acquire()
+
+        begun: asyncio.Queue[int] = asyncio.Queue()
+        quota, clock, metrics = Quota(limit=1), HeardClock(), Metrics()
+        quota.known.set()
+
+        async def poll(shard: int, lease: Lease) -> None:
+            async def work(_: str) -> None:
+                begun.put_nowait(shard)
+                await asyncio.get_running_loop().create_future()
+
+            await Leadership(lease, quota, clock, metrics, shard).run(work)
+
+        keys = [Keys("t", shard, 2) for shard in range(2)]
+        async with asyncio.TaskGroup() as group:
+            polling = [group.create_task(poll(0, Contested(redis, keys[0], clock)))]
+            await tried.wait()
+            polling.append(group.create_task(poll(1, Lease(redis, keys[1], clock))))
+            await settle()
+            if another_is_quicker:
+                await redis.set(keys[0].lease, "a quicker one's")
+            decided.set()
+            assert await begun.get() == (1 if another_is_quicker else 0)
+            await settle()
+            assert clock.monotonic() == 0
+            assert quota.taken == 1
+            assert await redis.exists(keys[1].lease) == another_is_quicker
+            for each in polling:
+                each.cancel()
+
 
 @pytest.fixture
 def data_dir() -> Iterator[Path]:

@@ -34,7 +34,8 @@ class Quota:
     """How many leases this replica is to hold, and how many it holds or is taking.
 
     ``known`` is set once there is a limit, and ``refresh`` asks who lives and sets it anew. ``exceeded_at`` is when
-    it last took one beyond it because nobody else did (monotonic seconds).
+    it last took one beyond it because nobody else did (monotonic seconds). Leases are tried in ``turn``: while one
+    is being tried nobody can say whether there is room for another.
     """
 
     limit: int = 0
@@ -42,6 +43,7 @@ class Quota:
     exceeded_at: float = -math.inf
     refresh: Callable[[], Awaitable[None]] = _nothing
     known: asyncio.Event = field(default_factory=asyncio.Event)
+    turn: asyncio.Lock = field(default_factory=asyncio.Lock)
 
 
 def unbounded() -> Quota:
@@ -123,23 +125,23 @@ class Leadership:
         if taken_for > 0:
             self._left = 0
             return min(RETRY, taken_for)
+        async with self._quota.turn:
+            return None if await self._take() else RETRY
+
+    async def _take(self) -> bool:
+        """Take the lease, which was free a moment ago, if this replica is to; whether it did, and counts it."""
         quota = self._quota
         if quota.taken >= quota.limit:
             await quota.refresh()  # whoever had it may be gone
         if quota.taken >= quota.limit:
             self._left += 1
             if self._left < LEFT:
-                return RETRY
+                return False
             quota.exceeded_at = self._clock.monotonic()
         self._left = 0
-        quota.taken += 1
-        taken = False
-        try:
-            taken = await self._lease.acquire()
-        finally:
-            if not taken:
-                quota.taken -= 1
-        return None if taken else RETRY
+        taken = await self._lease.acquire()
+        quota.taken += taken
+        return taken
 
     async def _hold(self, work: Callable[[str], Awaitable[None]]) -> None:
         log.info("lease.acquired", shard=self._name)
