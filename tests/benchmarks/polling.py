@@ -110,6 +110,15 @@ class Outcome:
         """What it takes to download every row once more, in full pages: the ladder of a single level."""
         return self.flow.rate / bound.PAGE / self.measured.requests
 
+    @property
+    def at_best(self) -> float:
+        """The bound for what such a ladder leaves to looks, beside that for all that was spent.
+
+        Where more is in flight than a page shows, tasks are found young, which downloads every row once more.
+        """
+        downloads = 2 if self.flow.batch_limited else 1
+        return self._bound(self.measured.requests * (1 - downloads * self.least_ladder)) / self.bound
+
     def _bound(self, requests: float) -> float:
         inspections = bound.PAGE * requests / self.flow.rate
         return max(1 / (2 * requests), bound.least_delay(LIFETIMES[self.flow.lifetimes][1], inspections))
@@ -183,6 +192,11 @@ def _reading(outcomes: list[Outcome]) -> str:
         "a ladder of one level, in full pages, takes "
         + ", ".join(f"{each.least_ladder:.1%} ({_name(each)})" for each in outcomes)
     ]
+    said.append(
+        "so, and with each row found once before it ends where requests lack, even perfect looks come to "
+        + ", ".join(f"{each.at_best:.2f} ({_name(each)})" for each in outcomes)
+        + " of the bound"
+    )
     said.append(
         "looks at even requests of a page cannot come below the bound by more than "
         + ", ".join(f"{each.in_pages / each.bound:.2f} ({_name(each)})" for each in outcomes)
