@@ -101,7 +101,8 @@ class App:
                 [shard.leadership for shard in parts],
                 quota,
                 shares,
-                lambda: blind(shard.board for shard in parts if shard.leadership.held),
+                # That all scopes fail shows late where they are many: while the API fails one request tries for all.
+                lambda: client.failing or blind(shard.board for shard in parts if shard.leadership.held),
                 self._clock,
                 self._metrics,
             )

@@ -14,25 +14,28 @@ class Cable:
 
     def __init__(self, port: int) -> None:
         self._to = port
-        self._whole = asyncio.Event()
-        self._whole.set()
+        self._there, self._back = asyncio.Event(), asyncio.Event()
+        self.mend()
         self.port = 0
 
-    def cut(self) -> None:
-        """Carry nothing until mended; connections stay open."""
-        self._whole.clear()
+    def cut(self, *, answers_only: bool = False) -> None:
+        """Carry nothing until mended, or nothing back; connections stay open."""
+        self._back.clear()
+        if not answers_only:
+            self._there.clear()
 
     def mend(self) -> None:
         """Carry everything again, also what was sent meanwhile."""
-        self._whole.set()
+        self._there.set()
+        self._back.set()
 
     async def carry(self, here: asyncio.StreamReader, back: asyncio.StreamWriter) -> None:
         """Serve one connection."""
         with suppress(OSError):
-            await self._whole.wait()
+            await self._there.wait()
             there, away = await asyncio.open_connection("127.0.0.1", self._to)
             try:
-                await asyncio.gather(*(pump(*way, self._whole.wait) for way in ((here, away), (there, back))))
+                await asyncio.gather(pump(here, away, self._there.wait), pump(there, back, self._back.wait))
             finally:
                 away.close()
         back.close()

@@ -28,6 +28,11 @@ class Circuit:
         self._turn = asyncio.Lock()  # wakes its waiters in the order of their coming
         self._settled = asyncio.Event()
 
+    @property
+    def is_open(self) -> bool:
+        """Whether requests are held back: the API as a whole gives no usable answer."""
+        return self._breaker.is_open
+
     @asynccontextmanager
     async def request(self, scope: str | None) -> AsyncIterator[None]:
         """Wait until a request may start; what the body raises tells what came of it.

@@ -48,6 +48,11 @@ class MoniteClient:
         """The API's own time, as its answers tell it."""
         return self._exchange.server_clock
 
+    @property
+    def failing(self) -> bool:
+        """Whether the API as a whole gives no usable answer, so that requests are held back."""
+        return self._exchange.failing
+
     async def authenticate(self) -> None:
         """Make sure of a token, fetching one where credentials are used."""
         await self._auth.token()

@@ -78,6 +78,11 @@ class Exchange:
         self._turns = asyncio.Semaphore(concurrency)  # wakes its waiters in the order of their coming
         self._max_body = max_body
 
+    @property
+    def failing(self) -> bool:
+        """Whether the API as a whole gives no usable answer."""
+        return self._circuit.is_open
+
     async def ask(self, call: Call, decode: Callable[[bytes], T]) -> T:
         """Send the request once and decode its answer.
 

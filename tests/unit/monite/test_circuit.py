@@ -194,11 +194,15 @@ async def test_what_began_before_is_no_answer_to_whether_it_is_over() -> None:
 async def test_it_is_said_once_and_so_is_its_end() -> None:
     line = Line()
     with capture_logs() as logs:
-        await line.fail("ab" * 2 + "a")
+        await line.fail("ab" * 2)
+        assert not line.circuit.is_open
+        await line.fail("a")
+        assert line.circuit.is_open
         for name, outcome in (("w", unavailable()), ("x", unavailable()), ("y", None)):
             line.begin(name)
             await line.clock.advance(10)
             await line.end(name, outcome)
+    assert not line.circuit.is_open
     assert [(line["event"], line["log_level"]) for line in logs] == [
         ("breaker.opened", "warning"),
         ("breaker.closed", "info"),
