@@ -1,4 +1,4 @@
-"""A connection that can be cut: what is sent then goes nowhere, and nobody is told."""
+"""A connection that can be cut, or slow: what is sent then goes nowhere, or comes late, and nobody is told."""
 
 from __future__ import annotations
 
@@ -17,6 +17,8 @@ class Cable:
         self._there, self._back = asyncio.Event(), asyncio.Event()
         self.mend()
         self.port = 0
+        self.lateness = 0.0
+        """Seconds by which answers come late."""
 
     def cut(self, *, answers_only: bool = False) -> None:
         """Carry nothing until mended, or nothing back; connections stay open."""
@@ -39,6 +41,10 @@ class Cable:
             finally:
                 away.close()
         back.close()
+
+    async def _until_answered(self) -> None:
+        await self._back.wait()
+        await asyncio.sleep(self.lateness)  # the fault itself
 
 
 @asynccontextmanager

@@ -25,7 +25,7 @@ from watcher.sandbox import Sandbox, World, WorldSettings
 from watcher.state.connection import connect
 from watcher.state.embedded import EmbeddedServer
 from watcher.state.keys import Keys
-from watcher.state.lease import holder_of
+from watcher.state.lease import TERM, holder_of
 
 from .cable import cable_to
 from .harness import (
@@ -35,6 +35,7 @@ from .harness import (
     listening,
     new_secret,
     running,
+    said,
     settings_for,
     until_not_ready,
     until_ready,
@@ -45,6 +46,8 @@ from .truth import entries, until_all_published
 
 SHARDS = 4
 CONCURRENCY = 3
+LATE = 0.3
+"""Seconds by which a slow store's answers come late: some hundred times what they take otherwise."""
 
 
 class Busy:
@@ -169,6 +172,21 @@ async def test_a_replica_that_is_cut_off_from_the_store_is_done_without_and_come
             await until_held_by(site.redis, first.pid, second.pid)
             await until_ready(first)
             await site.nothing_is_missing()
+
+
+@pytest.mark.soak
+async def test_a_replica_to_which_the_store_answers_late_keeps_its_part(directory: Path) -> None:
+    async with prepared(directory) as site, cable_to(site.port) as cable:
+        behind = {**site.settings, "WATCHER_REDIS__URL": f"redis://127.0.0.1:{cable.port}"}
+        async with running(behind, site.places[0]) as first, running(site.settings, site.places[1]) as second:
+            await until_held_by(site.redis, first.pid, second.pid)
+            ended = [len(said(each, "lease.ended")) for each in (first, second)]
+            cable.lateness = LATE
+            for _ in range(3):
+                await asyncio.sleep(TERM / 2)  # nothing is to happen, however long one waits
+                await until_held_by(site.redis, first.pid, second.pid, patience=1.0)
+                await site.nothing_is_missing()
+            assert [len(said(each, "lease.ended")) for each in (first, second)] == ended
 
 
 @pytest.mark.soak
