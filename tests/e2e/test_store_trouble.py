@@ -31,6 +31,9 @@ from .test_demo import published
 from .truth import entries
 
 KEYS = Keys()
+linux_only = pytest.mark.skipif(
+    sys.platform != "linux", reason="elsewhere nobody sets another process's limits"
+)
 SCENARIO = Scenario(duration=1, rate=20, interval=0.2, lifetime_scale=0.1, seed=9)
 
 
@@ -124,12 +127,7 @@ async def standing_still(stage: Stage) -> AsyncIterator[None]:
         refusing_writes_for_want_of_memory,
         pytest.param(being_a_replica, marks=pytest.mark.soak),
         pytest.param(failing_to_save, marks=pytest.mark.soak),
-        pytest.param(
-            with_a_full_disk,
-            marks=pytest.mark.skipif(
-                sys.platform != "linux", reason="another process's limits are set on Linux"
-            ),
-        ),
+        pytest.param(with_a_full_disk, marks=linux_only),
         standing_still,
     ],
 )

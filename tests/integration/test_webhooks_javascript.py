@@ -16,11 +16,10 @@ from tests.unit.webhooks.receiver import Request, receiving
 from tests.unit.webhooks.world import World
 from watcher.clock import SystemClock
 
+_TOOLS = all(map(shutil.which, ("node", "npm")))
 pytestmark = [
     pytest.mark.slow,
-    pytest.mark.skipif(
-        not all(map(shutil.which, ("node", "npm"))), reason="node and npm are not on this machine"
-    ),
+    pytest.mark.skipif(not _TOOLS, reason="needs Node and npm: the official library is JavaScript's"),
 ]
 
 _VERIFY = """
