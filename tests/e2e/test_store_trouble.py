@@ -31,9 +31,7 @@ from .test_demo import published
 from .truth import entries
 
 KEYS = Keys()
-linux_only = pytest.mark.skipif(
-    sys.platform != "linux", reason="elsewhere nobody sets another process's limits"
-)
+linux_only = pytest.mark.skipif(sys.platform != "linux", reason="sets the limits of another process")
 SCENARIO = Scenario(duration=1, rate=20, interval=0.2, lifetime_scale=0.1, seed=9)
 
 

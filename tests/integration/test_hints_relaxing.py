@@ -144,7 +144,7 @@ async def test_what_is_in_flight_is_looked_at_as_before(daemon: Daemon) -> None:
 async def test_the_arrival_rate_counts_what_hints_brought(daemon: Daemon) -> None:
     product = Product(daemon)
     await run(daemon, product, 12)
-    assert daemon.poller._scanner._arrivals.rate == pytest.approx(1 / 40, rel=0.7)
+    assert daemon.poller._scanner._experience.arrivals.rate == pytest.approx(1 / 40, rel=0.7)
 
 
 async def test_cycles_know_what_a_look_has_seen(daemon: Daemon) -> None:

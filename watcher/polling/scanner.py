@@ -14,8 +14,9 @@ from watcher.polling import ladder
 from watcher.polling.absences import Absences
 from watcher.polling.cycle import Cycle, Tally
 from watcher.polling.diff import Rules
+from watcher.polling.experience import Experience
 from watcher.polling.flight import PAGE
-from watcher.polling.learned import Arrivals, Lateness, Thrift, free_overlap
+from watcher.polling.learned import Thrift
 from watcher.polling.memory import Memory
 from watcher.polling.pacer import Pacer
 from watcher.polling.planner import Plan, lower_bound, memory, plan, wait
@@ -24,14 +25,11 @@ from watcher.polling.reader import Reader
 from watcher.polling.recorder import Recorded, Recorder
 from watcher.polling.schedule import Schedule
 from watcher.polling.situation import Adoption, Batch, Situation, Window
-from watcher.polling.widths import FIRST_WIDTH, narrower, next_width
 from watcher.state.scope import ScopeState
 from watcher.state.store import Store
 
 PARALLEL: Final = 4
 """Requests by id of one scope under way at once."""
-FRUGAL: Final = 3600 * SECOND
-"""How long fresh windows reach back no further than they must, after one that could not be read to its end."""
 HISTORY: Final = 0.05
 """Windows of the past that may be read for each request that the pace allows: each is some ten requests."""
 
@@ -57,16 +55,11 @@ class Scanner:
         self._schedule = schedule
         self._pacer = pacer
         self._hinted = hinted
-        self._heard = 0
         self._memory = Memory(schedule.survival_of)
         self._thrift = Thrift()
-        self._arrivals = Arrivals()
-        self._lateness = Lateness()
-        self._width = FIRST_WIDTH
-        self._frugal_until = Micros(0)
+        self._experience = Experience()
         self._credit = 1.0
         self._pace: float | None = None
-        self._fresh_at: Micros | None = None
         self._cycled_at: Micros | None = None
         self._absences = Absences(policy.planning.interval)
 
@@ -79,7 +72,7 @@ class Scanner:
         """Take in what was read beside the cycles: a look at hinted tasks."""
         self._memory.saw(tasks, now)
         self._schedule.learn(recorded.ended)
-        self._heard += len(recorded.first_seen)
+        self._experience.heard(len(recorded.first_seen))
         self._absences.seen(task.id for task in tasks)
 
     async def run_once(self) -> Cycle:
@@ -99,7 +92,7 @@ class Scanner:
             tally.failures.append(error)
             return self._cycle("none", tally, self._reader.requests - begun_with, self._policy.interval)
         self._memory.agree(state.in_flight)
-        pace = self._pace or self._pacer.pace(self._reader.scope, self._arrivals)
+        pace = self._pace or self._pacer.pace(self._reader.scope, self._experience.arrivals)
         seconds = 0.0 if self._cycled_at is None else (now - self._cycled_at) / SECOND
         self._credit = min(max(1.0, pace * self._policy.interval), self._credit + pace * seconds)
         made = plan(self._situation(tally.state, now, pace, seconds), self._policy.planning)
@@ -109,7 +102,7 @@ class Scanner:
         self._credit -= requests
         self._cycled_at = now
         self._schedule.learn(tally.recorded.ended)
-        self._pace = pace = self._pacer.pace(self._reader.scope, self._arrivals)
+        self._pace = pace = self._pacer.pace(self._reader.scope, self._experience.arrivals)
         ahead = self._situation(tally.state, now, pace, 0.0)
         return self._cycle(made.name, tally, requests, wait(ahead, self._policy.planning, self._credit, pace))
 
@@ -129,7 +122,7 @@ class Scanner:
         )
 
     def _situation(self, state: ScopeState, now: Micros, pace: float, seconds: float) -> Situation:
-        rate = self._arrivals.rate
+        rate = self._experience.arrivals.rate
         return Situation(
             state=state,
             now=now,
@@ -138,19 +131,14 @@ class Scanner:
             arrival_rate=rate,
             price=self._schedule.price(rate),
             allowed=max(1, int(self._credit)),
-            overlap=self._overlap(now),
-            width=self._width,
+            overlap=self._experience.overlap(now, self._policy.planning.horizon),
+            width=self._experience.width,
             past=max(1.0, pace * seconds * HISTORY),
             second_looks=self._thrift.credit,
             levels=ladder.levels_affordable(rate, self._thrift.spending),
-            fresh_at=self._fresh_at,
+            fresh_at=self._experience.fresh_at,
             hinted=self._hinted(),
         )
-
-    def _overlap(self, now: Micros) -> int:
-        """How far behind what is covered to read again, in microseconds: what lateness asks for, and what is free."""
-        free = free_overlap(self._arrivals) if now >= self._frugal_until else 0
-        return min(self._policy.planning.horizon, max(self._lateness.overlap, free))
 
     async def _begin(self, tally: Tally) -> Micros:
         """Give the scope a start if it has none; the API's time."""
@@ -209,36 +197,14 @@ class Scanner:
         except MoniteError as error:
             tally.failures.append(error)
             if isinstance(error, PageTokenRejected) and isinstance(read, Window):
-                self._width = narrower(self._width, read.interval.span)
-                self._frugal_until = Micros(now + FRUGAL) if read.fresh else self._frugal_until
+                self._experience.broke_off(read, now)
             return
         finally:
             if isinstance(read, Window) and read.rung is not None:
                 tally.again += self._reader.requests - begun_with
         tally.state = done
         if isinstance(read, Window):
-            tally.late += self._learn(read, rows, recorded, before, now)
-
-    def _learn(
-        self, read: Window, rows: int, recorded: Recorded, before: ScopeState, now: Micros
-    ) -> tuple[float, ...]:
-        """Follow how much arrives and how late, from a window that was read to its end; the seconds of the late."""
-        late = tuple(
-            (now - created_at) / SECOND
-            for created_at in recorded.first_seen
-            if before.coverage.holds(created_at)
-        )
-        if read.rung is None and read.fresh:
-            added = read.interval.span - before.coverage.covered(read.interval)
-            if self._fresh_at is not None:
-                new = len(recorded.first_seen) - len(late) + self._heard
-                self._arrivals = self._arrivals.read(new, added)
-            self._fresh_at, self._heard = now, 0
-        else:
-            self._width = next_width(self._width, read.interval.span, rows)
-        if before.adopted:
-            self._lateness = self._lateness.read(len(recorded.first_seen) - len(late), late)
-        return late
+            tally.late += self._experience.read(read, rows, recorded.first_seen, before, now)
 
     async def _record(
         self, tasks: tuple[Task, ...], now: Micros, tally: Tally, before: ScopeState, after: ScopeState
