@@ -20,7 +20,7 @@ from tests.unit.polling.api import (
 )
 from tests.unit.polling.daemon import KEYS, Daemon, policy
 from tests.unit.state.key_table import is_known
-from watcher.model import SECOND, EntityId, Micros, Scope, Task, TaskId, from_seconds
+from watcher.model import SECOND, EntityId, Micros, Scope, Task, TaskId, Weight, from_seconds
 from watcher.monite.errors import MoniteError, PageTokenRejected, Unauthorized
 from watcher.polling.absences import ABSENCES, Absences
 from watcher.polling.diff import Rules
@@ -597,6 +597,16 @@ class TestFailures:
             ("during", "error"),
             ("into", "success"),
         ]
+
+
+async def test_a_scope_that_turns_out_busy_is_looked_at_sooner_from_then_on(daemon: Daemon, api: Api) -> None:
+    """Not only after the next look, which among thousands of scopes is minutes away."""
+    daemon.scanner._pacer.elsewhere = Weight(traffic=100.0, scopes=10_000)
+    idle = (await daemon.cycles(4, every=300))[-1]
+    now = daemon.clock.time()
+    api.add(*[life(f"t{number}", now + number, (now + number + 10, "success")) for number in range(250)])
+    (busy,) = await daemon.cycles(1, every=300)
+    assert busy.wait < idle.wait / 3
 
 
 class TestFence:

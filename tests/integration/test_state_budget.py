@@ -282,6 +282,14 @@ class TestRate:
         assert await other._ask("next") > 0
         assert await other.remaining() == 0
 
+    async def test_one_that_was_forgotten_before_it_was_sent_is_not_kept_for_ever(self, redis: Redis) -> None:
+        clock = HeardClock()
+        start = await shared(redis, clock, limit=1, window=60).acquire()
+        await redis.delete(KEYS.budget)
+        clock.move(0.5)
+        await start.sent()
+        assert 0 < await redis.pttl(KEYS.budget) <= 60_001
+
     async def test_of_one_that_was_counted_anew_the_last_count_decides(self, redis: Redis) -> None:
         clock = HeardClock()
         start = await shared(redis, clock, limit=1, window=60).acquire()

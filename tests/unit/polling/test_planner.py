@@ -14,8 +14,9 @@ from tests.unit.polling.situations import POLICY, at, seen, situation, span, sta
 from watcher.model import SECOND, Micros
 from watcher.polling import ladder
 from watcher.polling.flight import PAGE
+from watcher.polling.learned import LONGEST_FREE
 from watcher.polling.looks import MOMENT
-from watcher.polling.planner import lower_bound, plan, wait
+from watcher.polling.planner import lower_bound, memory, plan, wait
 from watcher.polling.present import DEEPEST, EARLY, SAMPLE
 from watcher.polling.situation import Adoption, Batch, Policy, Situation, Window
 from watcher.polling.widths import FIRST_WIDTH, NARROWEST, WIDEST, narrower, next_width
@@ -90,6 +91,14 @@ class TestDirected:
     def test_the_past_has_its_allowance_and_no_more(self) -> None:
         made = situation(state(span(-600, 0)), 100 * 3600, past=2.5)
         assert len([each for each in windows(made) if not each.fresh and each.rung is None]) == 3
+
+    def test_a_gap_is_not_read_beyond_what_may_have_been_forgotten(self) -> None:
+        """What was late just before the gap is read with it, but not where it would be told a second time."""
+        known = replace(state(span(-600, 100), span(200, 1000)), forgotten=at(90))
+        made = plan(situation(known, 1005, overlap=60 * SECOND), POLICY)
+        assert [read.interval.low for read in made.reads if isinstance(read, Window) and not read.fresh] == [
+            at(90)
+        ]
 
     def test_an_older_gap_waits_for_a_newer_one(self) -> None:
         covered = (span(-600, 0), span(100, 200), span(300, 10_000))
@@ -205,6 +214,12 @@ policies = st.builds(
 
 def overdue(made: Situation, policy: Policy) -> bool:
     return made.fresh_at is None or made.now - made.fresh_at >= policy.interval
+
+
+@pytest.mark.parametrize("horizon", [5, 60, 600, 86_400])
+def test_records_are_kept_for_as_long_as_a_window_may_reach_back(horizon: int) -> None:
+    longest = min(horizon, LONGEST_FREE) * SECOND
+    assert memory(horizon * SECOND) >= longest + DEEPEST
 
 
 @given(situations(), policies)
