@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import logging
 import re
 import sys
 import time
+from collections import deque
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from functools import lru_cache
 from typing import Any, Final, TextIO
 
@@ -31,8 +34,60 @@ _TALKATIVE: Final = ("httpx", "httpcore", "aiohttp.access", "apprise")
 """Libraries that tell of every request at info, URL included; only their warnings are wanted."""
 
 
-class _Handler(logging.StreamHandler[TextIO]):
+class _Output:
+    """Where lines go. Those of one turn of the event loop leave in one write, which costs more than making a line.
+
+    What cannot be written is dropped: whoever reads the log is gone, and the work goes on.
+    """
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+        self._lines: deque[str] = deque()  # threads write, too
+        self._promised: asyncio.AbstractEventLoop | None = None
+
+    def msg(self, line: str) -> None:
+        """Write a line, at the latest when the event loop's turn ends."""
+        self._lines.append(line)
+        try:
+            loop = asyncio.get_running_loop()
+        except RuntimeError:
+            self.flush()
+            return
+        if loop is not self._promised:
+            self._promised = loop
+            loop.call_soon(self.flush)
+
+    debug = info = warning = error = critical = msg
+
+    def flush(self) -> None:
+        """Write what has gathered."""
+        self._promised = None
+        gathered: list[str] = []
+        with suppress(IndexError):
+            while True:
+                gathered += (self._lines.popleft(), "\n")
+        if gathered:
+            with suppress(OSError, ValueError):
+                self._stream.write("".join(gathered))
+                self._stream.flush()
+
+
+class _Handler(logging.Handler):
     """Ours, so that configuring again replaces it and nobody else's."""
+
+    def __init__(self, output: _Output) -> None:
+        super().__init__()
+        self._output = output
+
+    def emit(self, record: logging.LogRecord) -> None:
+        try:
+            self._output.msg(self.format(record))
+        except Exception:
+            self.handleError(record)
+
+    def flush(self) -> None:
+        """Also called when the interpreter ends."""
+        self._output.flush()
 
 
 def configure(level: str, format: str, stream: TextIO | None = None, secrets: Iterable[str] = ()) -> None:  # noqa: A002 - the setting's name
@@ -48,14 +103,15 @@ def configure(level: str, format: str, stream: TextIO | None = None, secrets: It
     console = format == "console" or (format == "auto" and terminal)
     shared: list[Processor] = [structlog.contextvars.merge_contextvars, _head]
     rendered: list[Processor] = [*(_console(colours=terminal) if console else _json()), masking(secrets)]
+    output = _Output(out)
     structlog.configure(
         processors=[*shared, *rendered],
         wrapper_class=structlog.make_filtering_bound_logger(threshold),
-        logger_factory=structlog.WriteLoggerFactory(out),
+        logger_factory=lambda *_: output,
         # Module-level loggers must follow when logging is configured again.
         cache_logger_on_first_use=False,
     )
-    handler = _Handler(out)
+    handler = _Handler(output)
     handler.setFormatter(
         structlog.stdlib.ProcessorFormatter(
             foreign_pre_chain=[*shared, structlog.stdlib.add_logger_name],
@@ -65,6 +121,8 @@ def configure(level: str, format: str, stream: TextIO | None = None, secrets: It
     root = logging.getLogger()
     for old in [known for known in root.handlers if isinstance(known, _Handler)]:
         root.removeHandler(old)
+        old.flush()
+        old.close()
     root.addHandler(handler)
     root.setLevel(threshold)
     for name in _TALKATIVE:

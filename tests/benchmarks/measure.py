@@ -72,7 +72,6 @@ class Stopwatch:
     ) -> None:
         self.seconds = time.perf_counter() - self._wall
         self.cpu = time.process_time() - self._cpu
-        gc.unfreeze()
 
     def sample(self, count: int, store_cpu: float = 0.0) -> Sample:
         """What was measured, as so many operations."""

@@ -11,7 +11,7 @@ import pytest
 from redis.asyncio import Redis
 from redis.exceptions import ResponseError
 
-from tests.unit.webhooks.builders import KEYS, NOW, event, fields, publish
+from tests.unit.webhooks.builders import KEYS, NOW, event, fields, place, publish
 from tests.unit.webhooks.stage import ENDPOINTS, Stage
 from watcher.events.envelope import from_fields
 from watcher.events.group import GroupLost
@@ -26,10 +26,7 @@ from watcher.webhooks.stats import LaneStats, all_stats, lane_stats, needed_from
 pytestmark = pytest.mark.every_server
 
 ORDER_KEYS = [KEYS.line("one"), KEYS.ordered("one")]
-ACCEPT_KEYS = [
-    *(KEYS.events, KEYS.cursor(GROUP), KEYS.endpoints),
-    *(KEYS.due("one"), KEYS.waiting("one"), *ORDER_KEYS),
-]
+ACCEPT_KEYS = [KEYS.events, KEYS.cursor(GROUP), KEYS.endpoints, KEYS.due("one"), KEYS.waiting("one")]
 SETTLE_WORDS = ["", 5, 0, 0, "", 10, 2000, 60000, 1, 5000, 0, 0]
 RECORD = Record(1, 5, 6, 500, Reason.HTTP_5XX)
 
@@ -161,7 +158,7 @@ async def test_accepting_what_waits_already_leaves_its_due_time(stage: Stage, ac
     assert (await stage.due())[first.entry_id] == (NOW + 300) * 1000
 
 
-async def test_deliveries_are_due_in_the_streams_order(stage: Stage) -> None:
+async def test_deliveries_are_due_in_the_streamsplace(stage: Stage) -> None:
     await stage.redis.execute_command("XADD", KEYS.events, "5-9", "a", "b")  # type: ignore[no-untyped-call] # the client's own
     for number in (10, 11, 5000, 6000):
         await stage.redis.execute_command("XADD", KEYS.events, f"5-{number}", "a", "b")  # type: ignore[no-untyped-call] # as above
@@ -196,7 +193,7 @@ async def test_the_cursor_stays_before_what_another_reader_has_not_accepted(stag
     await stage.accept(*ids[2:])
     before = await stage.cursor()
     assert before is not None
-    assert _order(before) < _order(ids[0])
+    assert place(before) < place(ids[0])
     await other.accept(ids[1])
     assert await stage.cursor() == before
     await other.accept(ids[0])
@@ -236,6 +233,7 @@ async def test_the_id_before_an_id(redis: Redis, first: str, before: str) -> Non
         ["webhooks", 5, "ID:,1=-/task 1-0:,1=", "one", 0, "newest"],
         ["webhooks", 5, "ID:,1=-/task 1-0:,1=>task", "one", 0, "task"],
         ["webhooks", 5, "ID:,1-/task", "one", 0, "task"],
+        ["webhooks", 5, "ID:,1", "one", 0, "none", "task"],
     ],
 )
 async def test_accept_refuses_wrong_arguments_before_it_writes(
@@ -245,8 +243,9 @@ async def test_accept_refuses_wrong_arguments_before_it_writes(
     await stage.read()
     words = [word.replace("ID", entry_id) if isinstance(word, str) else word for word in arguments]
     accept = stage.redis.register_script(script("watcher.webhooks", "accept"))
+    ordered = ORDER_KEYS if {"task", "newest"} & set(words) else []
     with pytest.raises(ResponseError, match="accept: "):
-        await accept(keys=ACCEPT_KEYS, args=words)
+        await accept(keys=[*ACCEPT_KEYS, *ordered], args=words)
     assert [one for one, _ in await stage.group.pending(count=10)] == [entry_id]
     assert await stage.waiting() == []
 
@@ -529,14 +528,14 @@ async def test_what_is_needed_is_the_oldest_waiting_or_what_was_not_accepted(
     stage: Stage, accepted: list[str]
 ) -> None:
     def before(entry_id: str, needed: str | None) -> bool:
-        return needed is not None and _order(needed) <= _order(entry_id)
+        return needed is not None and place(needed) <= place(entry_id)
 
     assert before(accepted[0], await needed_from(stage.redis, KEYS))
     for name in ("one", "two"):
         queue = DeliveryQueue(stage.redis, KEYS, name)
         found = await queue.claim(now=NOW, seconds=30, most=10)
         await queue.settle([Settlement(claim, Delivered()) for claim in found.claims], now=NOW)
-    ms, sequence = _order(accepted[-1])
+    ms, sequence = place(accepted[-1])
     assert await needed_from(stage.redis, KEYS) == f"{ms}-{sequence + 1}"
     [unread] = await publish(stage.redis, event(9))
     assert before(unread, await needed_from(stage.redis, KEYS))
@@ -552,8 +551,3 @@ async def test_trimming_what_is_not_needed_loses_no_delivery(stage: Stage, accep
     needed = await needed_from(stage.redis, KEYS)
     await stage.redis.xtrim(KEYS.events, minid=needed or "", approximate=False)
     assert all(claim.fields for claim in await stage.claim())
-
-
-def _order(entry_id: str) -> tuple[int, int]:
-    ms, sequence = entry_id.split("-")
-    return int(ms), int(sequence)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import io
 import json
 import logging
@@ -180,6 +181,63 @@ def test_standard_error_is_the_default(capsys: pytest.CaptureFixture[str]) -> No
     assert captured.out == ""
 
 
+class Counted(io.StringIO):
+    """Counts what is given to it at once."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.writes = 0
+
+    def write(self, text: str) -> int:
+        self.writes += 1
+        return super().write(text)
+
+
+async def test_the_lines_of_one_turn_of_the_event_loop_leave_in_one_write() -> None:
+    out = Counted()
+    logs.configure("info", "json", out)
+
+    log.info("one")
+    logging.getLogger("redis").warning("two")
+    log.info("three")
+    assert out.writes == 0
+    await asyncio.sleep(0)
+    assert out.writes == 1
+    log.info("four")
+    await asyncio.sleep(0)
+    assert [line["event"] for line in lines(out)] == ["one", "two", "three", "four"]
+
+
+async def test_another_thread_writes_at_once_and_in_order() -> None:
+    out = Counted()
+    logs.configure("info", "json", out)
+
+    log.info("one")
+    await asyncio.to_thread(log.info, "two")
+    assert [line["event"] for line in lines(out)] == ["one", "two"]
+
+
+async def test_what_has_gathered_is_written_when_the_interpreter_ends() -> None:
+    out = Counted()
+    logs.configure("info", "json", out)
+
+    log.info("one")
+    for handler in logging.getLogger().handlers:
+        handler.flush()  # as logging does then
+    assert [line["event"] for line in lines(out)] == ["one"]
+    await asyncio.sleep(0)
+    assert out.writes == 1
+
+
+def test_a_log_that_cannot_be_written_stops_nobody() -> None:
+    gone = io.StringIO()
+    logs.configure("info", "json", gone)
+    gone.close()
+
+    log.info("one")
+    logging.getLogger("redis").warning("two")
+
+
 @pytest.mark.parametrize("form", ["json", "console"])
 @pytest.mark.parametrize(
     "secret", ["plain-secret", "quo\"ted's\\", "zweite\nZeile", "schlüssel€", "\U0001f600key"]
@@ -236,5 +294,6 @@ def test_masking_leaves_no_secret_and_nothing_else_changed(secrets: list[str], r
     mask = logs.masking(secrets)
 
     for secret in secrets:
-        assert secret not in str(mask(None, "info", f"{rest}{secret}")).replace(logs.MASK, "")
+        masked = mask(None, "info", f"{rest}{secret}")
+        assert not any(secret in piece for piece in masked.split(logs.MASK))
     assert logs.masking()(None, "info", rest) == rest

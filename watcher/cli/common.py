@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import signal
 import sys
 from collections.abc import AsyncIterator, Coroutine
@@ -35,6 +36,9 @@ def event_loop(main: Coroutine[object, object, T]) -> T:
     Raises:
         KeyboardInterrupt: Ctrl+C ended it, wherever it was; what it had opened has been closed.
     """
+    # What has been loaded stays. Looking through all of it for garbage, as happens now and then, takes some 40 ms, in
+    # which everything else waits.
+    gc.freeze()
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         return runner.run(_interruptible(main))
 

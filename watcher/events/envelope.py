@@ -42,6 +42,20 @@ class EventData(msgspec.Struct, frozen=True, omit_defaults=True):
     recognized_data: msgspec.Raw | msgspec.UnsetType = msgspec.UNSET
 
 
+class _Body(msgspec.Struct, frozen=True):
+    """The event as one object; ``data`` goes out byte for byte."""
+
+    specversion: str
+    id: str
+    type: str
+    source: str
+    subject: str
+    time: str
+    timestamp: str
+    datacontenttype: str
+    data: msgspec.Raw
+
+
 class EventFormatError(ValueError):
     """A stream entry is not one of the watcher's events."""
 
@@ -126,8 +140,19 @@ def from_fields(fields: Mapping[bytes, bytes]) -> Event:
 
 def to_body(event: Event) -> bytes:
     """The event as one JSON object: the body of a webhook. ``data`` is passed through byte for byte."""
-    head = {name: value for name, value in to_fields(event).items() if name != "data"}
-    return msgspec.json.encode({**head, "data": msgspec.Raw(event.data)})
+    return msgspec.json.encode(
+        _Body(
+            SPECVERSION,
+            event.id,
+            event.type,
+            event.source,
+            event.subject,
+            event.time,
+            event.time,
+            CONTENT_TYPE,
+            msgspec.Raw(event.data),
+        )
+    )
 
 
 def thin(event: Event) -> Event:

@@ -104,6 +104,7 @@ class EventGroup:
         used = sorted({position for one in routed for position in one.endpoints})
         number = {position: f",{index}" for index, position in enumerate(used, start=1)}
         keys = [self._keys.events, self._keys.cursor(GROUP), self._keys.endpoints]
+        orders: list[str] = []
         # In one argument: each by itself would cost the client more than all the rest.
         entries = " ".join(
             f"{one.entry_id}:{''.join([number[position] for position in one.endpoints])}"
@@ -114,15 +115,18 @@ class EventGroup:
         for position in used:
             endpoint = endpoints[position]
             name = endpoint.name
-            keys += self._place(name)
+            place, its_order = self._place(name)
+            keys += place
+            if endpoint.order != "none":
+                orders += its_order
             order = "newest" if endpoint.coalesce else endpoint.order
             arguments += [name, int(endpoint.retry_schedule[0] * 1000), order]
-        entries_accepted, deliveries, behind = await self._accept(keys=keys, args=arguments)
+        entries_accepted, deliveries, behind = await self._accept(keys=keys + orders, args=arguments)
         return Accepted(entries_accepted, deliveries, bool(behind))
 
-    def _keys_of(self, name: str) -> tuple[str, ...]:
+    def _keys_of(self, name: str) -> tuple[list[str], list[str]]:
         keys = self._keys
-        return keys.due(name), keys.waiting(name), keys.line(name), keys.ordered(name)
+        return [keys.due(name), keys.waiting(name)], [keys.line(name), keys.ordered(name)]
 
 
 def _entries(answer: Any) -> list[Entry]:

@@ -52,9 +52,19 @@ class Lane:
         self._slots = slots
         self._clock = clock
         self._outage = outage
-        self._settler = Settler(name, queue, outage, courier.conclude, clock, jitter, self._halt, self.wake)
         self._permission = permission
         self._ahead = Ahead(clock.monotonic())
+        self._settler = Settler(
+            name,
+            queue,
+            outage,
+            courier.conclude,
+            lambda: 1 if self._ready.empty() else self._ahead.at_once,
+            clock,
+            jitter,
+            self._halt,
+            self.wake,
+        )
         self._ready: asyncio.Queue[Ready | None] = asyncio.Queue()
         self._low = 0
         self._idle = concurrency

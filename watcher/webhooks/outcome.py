@@ -113,6 +113,8 @@ _BUSY: Final = frozenset(
 
 def reason_of(status: int) -> Reason:
     """The reason that an answer's status stands for. Only 2xx is a success; redirects are not followed."""
+    if 200 <= status < 300:
+        return Reason.SUCCESS
     match status:
         case HTTPStatus.REQUEST_TIMEOUT:
             return Reason.HTTP_408
@@ -125,8 +127,6 @@ def reason_of(status: int) -> Reason:
         case HTTPStatus.TOO_MANY_REQUESTS:
             return Reason.HTTP_429
     match status // 100:
-        case 2:
-            return Reason.SUCCESS
         case 3:
             return Reason.HTTP_3XX
         case 4:

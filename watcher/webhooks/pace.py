@@ -8,6 +8,8 @@ from typing import Final
 _AHEAD_SECONDS: Final = 0.1
 """A lane holds claims for so long ahead: few, large steps at the store, and yet hardly any claim gets old."""
 _MEASURE_SECONDS: Final = 0.02
+_STEPS: Final = 4
+"""Parts of what is held ahead, in which what came of it is written down."""
 _MOST: Final = 256
 
 
@@ -33,3 +35,8 @@ class Ahead:
             self._size = min(_MOST, int(self._sent / elapsed * _AHEAD_SECONDS))
             self._since, self._sent = now, 0
         return self._size
+
+    @property
+    def at_once(self) -> int:
+        """Outcomes that make a step at the store: what is sent in a fortieth of a second, at least one."""
+        return max(1, self._size // _STEPS)

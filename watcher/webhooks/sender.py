@@ -6,19 +6,18 @@ another. Nothing is raised but cancellation: whatever goes wrong is the attempt'
 
 from __future__ import annotations
 
-import math
+import asyncio
 import socket
 import ssl
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from functools import partial
 from http import HTTPStatus
-from http.cookies import SimpleCookie
 from typing import Final, Protocol
 
 import aiohttp
 import structlog
 from aiohappyeyeballs import AddrInfoType
-from aiohttp import hdrs
+from aiohttp import BytesPayload, hdrs
 from multidict import CIMultiDict
 from yarl import URL
 
@@ -26,6 +25,7 @@ from watcher import __version__
 from watcher.clock import Clock
 from watcher.settings import Endpoint
 from watcher.webhooks.address import Network, is_allowed
+from watcher.webhooks.exchange import Request, answer_to
 from watcher.webhooks.handshake import ORIGIN_HEADER, Reply
 from watcher.webhooks.outcome import Attempt, Reason, reason_of
 from watcher.webhooks.resolver import LaneResolver
@@ -61,32 +61,8 @@ class Sender(Protocol):
 
 
 _USER_AGENT: Final = f"ocr-watcher/{__version__}"
-
-
-class _Request(aiohttp.ClientRequest):
-    """A request whose headers are complete as they are, and are the endpoint's alone."""
-
-    def update_auto_headers(self, skip_auto_headers: Iterable[str] | None) -> None:
-        """Add none."""
-
-    def update_cookies(self, cookies: object) -> None:
-        """Add none."""
-
-    def update_proxy(
-        self, proxy: URL | None, proxy_auth: aiohttp.BasicAuth | None, proxy_headers: object
-    ) -> None:
-        """Keep from the proxy what is the endpoint's: the library would show it the session's headers, tokens too."""
-        super().update_proxy(proxy, proxy_auth, None if proxy is None else {"user-agent": _USER_AGENT})
-
-
-class _NoCookies(aiohttp.DummyCookieJar):
-    """Keeps no cookies. The library's own makes an empty collection for every request, which takes a while."""
-
-    _none: Final = SimpleCookie()
-
-    def filter_cookies(self, request_url: URL) -> SimpleCookie:
-        """None for any URL."""
-        return self._none
+_ABOUT_PROXY: Final = {"user-agent": _USER_AGENT}
+"""All that a proxy is told: the endpoint's headers, tokens too, are not for it."""
 
 
 class AddressRefused(OSError):  # noqa: N818 - a refusal, said of an address
@@ -106,36 +82,38 @@ class HttpSender:
         self._proxy = URL(endpoint.proxy.get_secret_value()) if endpoint.proxy else None
         schemes = {self._url.scheme, self._proxy.scheme if self._proxy else ""}
         self._tls = tls_context(endpoint) if "https" in schemes else True
-        self._about_body = {"content-type": endpoint.content_type}
+        self._headers = _headers(endpoint)
         self._clock = clock
-        self._session: aiohttp.ClientSession | None = None
+        self._connector: aiohttp.TCPConnector | None = None
         self._resolver: LaneResolver | None = None
 
-    def _open(self) -> aiohttp.ClientSession:
+    def _open(self) -> aiohttp.TCPConnector:
         endpoint = self._endpoint
         self._resolver = LaneResolver(endpoint.name)
-        self._session = aiohttp.ClientSession(
-            connector=aiohttp.TCPConnector(
-                limit=endpoint.concurrency,
-                resolver=self._resolver,
-                keepalive_timeout=_KEEP_ALIVE,
-                socket_factory=partial(_open_socket, endpoint.network),
-                ssl=self._tls,
-            ),
-            headers=_headers(endpoint),
-            request_class=_Request,
-            auto_decompress=False,  # a small answer could unpack to gigabytes
-            cookie_jar=_NoCookies(),
-            # From the name's resolution to the answer's end, and not rounded up to whole seconds.
-            timeout=aiohttp.ClientTimeout(total=endpoint.timeout, ceil_threshold=math.inf),
-            proxy=self._proxy,
-            trust_env=False,  # a proxy that nobody asked for would make the check of the dialled address meaningless
+        self._connector = aiohttp.TCPConnector(
+            limit=endpoint.concurrency,
+            resolver=self._resolver,
+            keepalive_timeout=_KEEP_ALIVE,
+            socket_factory=partial(_open_socket, endpoint.network),
+            ssl=self._tls,
         )
-        return self._session
+        return self._connector
+
+    def _request(self, method: str, body: BytesPayload | None, headers: Mapping[str, str]) -> Request:
+        return Request(
+            method,
+            self._url,
+            headers={**self._headers, **headers},
+            data=body,
+            # None but its own: one that nobody asked for would make the check of the dialled address meaningless.
+            proxy=self._proxy,
+            proxy_headers=_ABOUT_PROXY,
+        )
 
     async def send(self, body: bytes, headers: Mapping[str, str]) -> Attempt:
         """POST a body once, within the endpoint's timeout from the name's resolution to the answer's end."""
-        attempt, _ = await self._exchange(hdrs.METH_POST, body, {**self._about_body, **headers})
+        posted = BytesPayload(body, content_type=self._endpoint.content_type)
+        attempt, _ = await self._exchange(hdrs.METH_POST, posted, headers)
         return attempt
 
     async def ask(self, headers: Mapping[str, str]) -> Reply:
@@ -146,22 +124,23 @@ class HttpSender:
         return Reply(attempt, answered.get("webhook-allowed-origin"), answered.get("webhook-allowed-rate"))
 
     async def _exchange(
-        self, method: str, body: bytes | None, headers: Mapping[str, str]
+        self, method: str, body: BytesPayload | None, headers: Mapping[str, str]
     ) -> tuple[Attempt, Mapping[str, str] | None]:
         """One request, and the headers of its answer if one came."""
-        session = self._session or self._open()
+        connector = self._connector or self._open()
         started = self._clock.monotonic()
         status = retry_after = answered = None
         answer = b""
         try:
-            async with session.request(
-                method, self._url, data=body, headers=headers, allow_redirects=False
-            ) as response:
-                status, answered = response.status, response.headers
-                answer = await _beginning(response)
-                reason = self._reason_of(status)
-                if reason is not Reason.SUCCESS:
-                    retry_after = response.headers.get("retry-after")
+            # From the name's resolution to the answer's end.
+            async with asyncio.timeout(self._endpoint.timeout):
+                request = self._request(method, body, headers)
+                async with await answer_to(request, connector) as response:
+                    status, answered = response.status, response.headers
+                    answer = await _beginning(response)
+                    reason = self._reason_of(status)
+                    if reason is not Reason.SUCCESS:
+                        retry_after = response.headers.get("retry-after")
         except aiohttp.ClientHttpProxyError as error:
             reason, status = Reason.PROXY, error.status
             retry_after = error.headers.get("retry-after") if error.headers else None
@@ -183,27 +162,21 @@ class HttpSender:
 
     async def close(self) -> None:
         """Close every connection."""
-        session, resolver = self._session, self._resolver
-        self._session = self._resolver = None
-        if session is not None:
-            await session.close()
+        connector, resolver = self._connector, self._resolver
+        self._connector = self._resolver = None
+        if connector is not None:
+            await connector.close()
         if resolver is not None:
             await resolver.close()
 
 
-def _headers(endpoint: Endpoint) -> CIMultiDict[str]:
+def _headers(endpoint: Endpoint) -> dict[str, str]:
     """The headers of every attempt. The endpoint's own come last, since the settings have seen to them."""
-    headers = CIMultiDict(
-        {
-            "accept": "*/*",
-            "accept-encoding": "identity",
-            "user-agent": _USER_AGENT,
-        }
-    )
+    headers = CIMultiDict({"accept": "*/*", "accept-encoding": "identity", "user-agent": _USER_AGENT})
     if endpoint.origin is not None:
         headers[ORIGIN_HEADER] = endpoint.origin
     headers.update({name: value.get_secret_value() for name, value in endpoint.headers.items()})
-    return headers
+    return dict(headers)
 
 
 async def _beginning(response: aiohttp.ClientResponse) -> bytes:
@@ -248,9 +221,10 @@ def _reason(error: Exception) -> Reason:
         case (
             aiohttp.ClientOSError(__cause__=ssl.SSLError())
             | aiohttp.ClientPayloadError(__cause__=ssl.SSLError())
+            | ssl.SSLError()
         ):
             return Reason.TLS
-        case aiohttp.ClientConnectionError() | ConnectionError():
+        case aiohttp.ClientConnectionError() | OSError():
             return Reason.RESET
         case aiohttp.ClientError():
             return Reason.PROTOCOL

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Final
 
 import structlog
@@ -18,12 +19,14 @@ from watcher.webhooks.queue import DeliveryQueue, Settlement
 _DRAIN_SECONDS: Final = 2.0
 _MOST: Final = 500
 """Settlements in one step; Lua unpacks and the server stands still for it, so it is bounded."""
+_GATHER_SECONDS: Final = 0.025
+"""Longest wait for more of them where many come; what is not written when the process dies is sent again."""
 
 _log = structlog.get_logger()
 
 
 class Settler:
-    """Gathers what came of claims while a step is under way, and writes it with the next.
+    """Gathers what came of claims, and writes it down in one step once there are ``enough()``, or after a moment.
 
     ``stopped`` is called when nothing more is to be sent to the endpoint for now, ``going_on`` when what stood behind
     another delivery is due.
@@ -35,6 +38,7 @@ class Settler:
         queue: DeliveryQueue,
         outage: Outage,
         conclude: Callable[[Attempted], Settlement],
+        enough: Callable[[], int],
         clock: Clock,
         jitter: Callable[[], float],
         stopped: Callable[[], None],
@@ -44,6 +48,7 @@ class Settler:
         self._queue = queue
         self._outage = outage
         self._conclude = conclude
+        self._enough = enough
         self._clock = clock
         self._jitter = jitter
         self._stopped = stopped
@@ -51,6 +56,7 @@ class Settler:
         self._fresh: list[Attempted | Settlement] = []
         self._open: list[Settlement] = []
         self._news = asyncio.Event()
+        self._full = asyncio.Event()
         self._written = asyncio.Event()
         self._closed = False
 
@@ -58,17 +64,21 @@ class Settler:
         """Have it concluded and written soon."""
         self._fresh.append(one)
         self._news.set()
+        if len(self._fresh) >= self._enough():
+            self._full.set()
 
     async def written(self) -> None:
         """Wait until everything that was added before has been written."""
         self._written.clear()
         self._news.set()
+        self._full.set()
         await self._written.wait()
 
     def close(self) -> None:
         """Let ``run`` end as soon as everything is written."""
         self._closed = True
         self._news.set()
+        self._full.set()
 
     async def run(self) -> None:
         """Write settlements until closed. What is not written when it is cancelled is kept for ``drain``."""
@@ -76,6 +86,10 @@ class Settler:
             await self._news.wait()
             self._news.clear()
             while self._fresh or self._open:
+                with suppress(TimeoutError):
+                    async with asyncio.timeout(_GATHER_SECONDS):
+                        await self._full.wait()
+                self._full.clear()
                 await self._outage.through(f"settle {self._endpoint}", self._write)
             self._written.set()
 

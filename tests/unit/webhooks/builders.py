@@ -65,5 +65,11 @@ async def publish(redis: Redis, *events: Event, keys: Keys = KEYS) -> list[str]:
     return [entry_id.decode() for entry_id in added]
 
 
+def place(entry_id: str) -> tuple[int, int]:
+    """Sorts ids as the stream does; as texts, ``1-10`` comes before ``1-2``."""
+    milliseconds, sequence = entry_id.split("-")
+    return int(milliseconds), int(sequence)
+
+
 def _flat(some: Event) -> list[str | bytes]:
     return [part for pair in to_fields(some).items() for part in pair]

@@ -7,7 +7,7 @@ from typing import Any
 
 from redis.asyncio import Redis
 
-from tests.unit.webhooks.builders import KEYS, NOW, endpoint
+from tests.unit.webhooks.builders import KEYS, NOW, endpoint, place
 from watcher.webhooks.group import GROUP, Accepted, EventGroup
 from watcher.webhooks.queue import Claim, DeliveryQueue, Settled, Settlement
 from watcher.webhooks.routing import Routed
@@ -32,7 +32,7 @@ class Stage:
 
     async def waiting(self, name: str = "one") -> list[str]:
         found: Any = await self.redis.zrange(KEYS.waiting(name), 0, -1)
-        return [entry_id.decode() for entry_id in found]
+        return sorted((entry_id.decode() for entry_id in found), key=place)
 
     async def due(self, name: str = "one") -> dict[str, float]:
         found: Any = await self.redis.zrange(KEYS.due(name), 0, -1, withscores=True)

@@ -25,3 +25,12 @@ def test_a_slow_endpoint_has_none_ahead_and_a_fast_one_is_bounded(
     for _ in range(sent):
         ahead.sent()
     assert ahead.size(seconds) == size
+
+
+@pytest.mark.parametrize(("sent", "at_once"), [(0, 1), (7, 1), (80, 2), (1000, 25), (100_000, 64)])
+def test_outcomes_are_gathered_for_a_fortieth_of_a_second(sent: int, at_once: int) -> None:
+    ahead = Ahead(0.0)
+    for _ in range(sent):
+        ahead.sent()
+    ahead.size(1.0)
+    assert ahead.at_once == at_once

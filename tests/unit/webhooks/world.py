@@ -12,7 +12,7 @@ from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
 from tests.fakes import FakeClock
-from tests.unit.webhooks.builders import KEYS, NOW, publish
+from tests.unit.webhooks.builders import KEYS, NOW, place, publish
 from tests.unit.webhooks.receiver import Receiver
 from watcher.clock import Clock
 from watcher.metrics import Metrics
@@ -66,7 +66,7 @@ class World:
 
     async def waiting(self, name: str = "one") -> list[str]:
         found: Any = await self.redis.zrange(self.keys.waiting(name), 0, -1)
-        return [entry_id.decode() for entry_id in found]
+        return sorted((entry_id.decode() for entry_id in found), key=place)
 
     async def due(self, name: str = "one") -> dict[str, float]:
         """When what waits is due, in unix seconds."""

@@ -7,7 +7,8 @@
 -- What is for an endpoint that keeps an order is accepted only after everything before it on the stream: where
 -- another reader still has some of that, this ends, and whoever called is to take that over first.
 --
--- KEYS 1 events  2 cursor  3 endpoints  then due, waiting, line, ordered for each endpoint named
+-- KEYS 1 events  2 cursor  3 endpoints  then due, waiting for each endpoint named, then line, ordered for each of
+--      those that keep an order
 -- ARGV 1 group  2 now (ms)
 --      3 the entries, rising, each as its id, a colon, and a comma before the position (from 1) of each of its
 --        endpoints among those that follow: `1700000000000-0:,1,3 1700000000000-1:`; then, if one of those keeps
@@ -15,26 +16,32 @@
 --      then name, first delay (ms), order for each endpoint: `none`, `task`, or `newest` to pass over the others
 -- Returns {entries accepted, deliveries made, 1 if something is to be taken over first or 0}
 
+-- Includes parts
 -- Includes order
 
 local events, cursor, endpoints = KEYS[1], KEYS[2], KEYS[3]
 local group, now, entries = ARGV[1], tonumber(ARGV[2]), ARGV[3]
 local count = (#ARGV - 3) / 3
-if not group or not now or not entries or #KEYS ~= 3 + 4 * count then
+local last = 3 + 2 * count -- of the keys that belong to somebody
+if not group or not now or not entries or #KEYS < last then
   return redis.error_reply('ERR accept: keys and arguments do not fit together')
 end
-local places = {}
+local names, delays, ordering = {}, {}, {}
 for i = 1, count do
-  local name, delay, order = ARGV[1 + 3 * i], tonumber(ARGV[2 + 3 * i]), ARGV[3 + 3 * i]
-  if not delay then
+  names[i], delays[i] = ARGV[1 + 3 * i], tonumber(ARGV[2 + 3 * i])
+  local order = ARGV[3 + 3 * i]
+  if not delays[i] then
     return redis.error_reply('ERR accept: the delay of an endpoint is not a number')
   end
-  if order ~= 'none' and order ~= 'task' and order ~= 'newest' then
+  if order == 'task' or order == 'newest' then
+    ordering[i] = lines(KEYS[2 + 2 * i], KEYS[last + 1], KEYS[last + 2], now, order == 'newest')
+    last = last + 2
+  elseif order ~= 'none' then
     return redis.error_reply('ERR accept: not an order: ' .. order)
   end
-  local due, waiting, line, ordered = unpack(KEYS, 4 * i, 3 + 4 * i)
-  places[i] = { name = name, delay = delay, due = due, waiting = waiting }
-  if order ~= 'none' then places[i].lines = lines(due, line, ordered, now, order == 'newest') end
+end
+if last ~= #KEYS then
+  return redis.error_reply('ERR accept: keys and arguments do not fit together')
 end
 for entry in string.gmatch(entries, '%S+') do
   local positions, task = string.match(entry, '^%d+%-%d+:([,%d]*)=?(.*)$')
@@ -42,18 +49,17 @@ for entry in string.gmatch(entries, '%S+') do
     return redis.error_reply('ERR accept: not an entry: ' .. entry)
   end
   for position in string.gmatch(positions, '%d+') do
-    local place = places[tonumber(position)]
-    if not place then
+    local i = tonumber(position)
+    if not names[i] then
       return redis.error_reply('ERR accept: not the position of an endpoint: ' .. position)
     end
-    if place.lines and task == '' then
+    if ordering[i] and task == '' then
       return redis.error_reply('ERR accept: an order needs a task: ' .. entry)
     end
   end
 end
 
 local accepted, deliveries, behind = 0, 0, 0
-local named = {}
 for id, positions, task in string.gmatch(entries, '(%d+%-%d+):([,%d]*)=?(%S*)') do
   -- Where the group is lost, that is an error, which has no length, and nothing is accepted below.
   if task ~= '' and #redis.pcall('XPENDING', events, group, '-', '(' .. id, 1) > 0 then
@@ -64,25 +70,20 @@ for id, positions, task in string.gmatch(entries, '(%d+%-%d+):([,%d]*)=?(%S*)') 
     accepted = accepted + 1
     local ms, soonest = string.match(id, '^%d+'), moment(id, now)
     for position in string.gmatch(positions, '%d+') do
-      local place = places[tonumber(position)]
-      if not place.named then
-        place.named, named[#named + 1] = true, place.name
-      end
+      local i = tonumber(position)
       -- What waits already has its place.
-      if redis.call('ZADD', place.waiting, 'NX', ms, id) == 1 then
-        if place.lines then
-          place.lines.enter(id, task, soonest + place.delay)
+      if redis.call('ZADD', KEYS[3 + 2 * i], 'NX', ms, id) == 1 then
+        if ordering[i] then
+          ordering[i].enter(id, task, soonest + delays[i])
         else
-          redis.call('ZADD', place.due, soonest + place.delay, id)
+          redis.call('ZADD', KEYS[2 + 2 * i], soonest + delays[i], id)
         end
       end
       deliveries = deliveries + 1
     end
   end
 end
-for first = 1, #named, MOST do
-  redis.call('SADD', endpoints, unpack(named, first, math.min(first + MOST - 1, #named)))
-end
+if deliveries > 0 then in_parts('SADD', endpoints, names) end
 
 if accepted > 0 then
   for _, flat in ipairs(redis.call('XINFO', 'GROUPS', events)) do

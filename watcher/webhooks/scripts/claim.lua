@@ -11,13 +11,14 @@
 -- It and `settle` run even when the server is out of memory: they are what frees it.
 --
 -- KEYS 1 due  2 claimed  3 attempts  4 events  5 lane  6 kept  7 line  8 ordered
--- ARGV 1 now (ms)  2 end of the claim (ms, later than now)  3 most to claim  4 threshold
+-- ARGV 1 now (ms)  2 end of the claim (ms, later than now)  3 most to claim, of a thousand  4 threshold
 --      5 whether to pass over what is no longer news (1 or 0)
 -- Returns {when to look again (ms) or '',
 --         {{id, due time before, attempts so far or '', {field, value, …}, id of the event that superseded it} …},
 --         {id, due time before, attempts so far or '', {field, value, …}} …};
 --         an entry that is neither on the stream nor kept has no fields, and its event the id ''
 
+-- Includes parts
 -- Includes order
 
 local due, claimed, attempts, events, lane, kept, line, ordered = unpack(KEYS)
@@ -71,15 +72,19 @@ if held > now then return { string.format('%.0f', held), superseded } end
 local probing = tonumber(state[4] or 0) >= threshold
 if probing then most = 1 end
 
-local reply = { '', superseded }
-local found = redis.call('ZRANGE', due, 0, ARGV[1], 'BYSCORE', 'LIMIT', 0, most, 'WITHSCORES')
+local reply, ids, ending = { '', superseded }, {}, {}
+local found = redis.call('ZRANGE', due, 0, ARGV[1], 'BYSCORE', 'LIMIT', 0, math.min(most, PART), 'WITHSCORES')
 for i = 1, #found, 2 do
-  local id = found[i]
-  redis.call('ZREM', due, id)
-  redis.call('ZADD', claimed, ends, id)
-  reply[#reply + 1] = { id, found[i + 1], redis.call('HGET', attempts, id) or '', fields(id) }
+  ids[#ids + 1] = found[i]
+  ending[i], ending[i + 1] = ARGV[2], found[i]
 end
-if probing and #found > 0 then
+in_parts('ZREM', due, ids)
+in_parts('ZADD', claimed, ending)
+local records = #ids > 0 and redis.call('HMGET', attempts, unpack(ids)) or {}
+for i, id in ipairs(ids) do
+  reply[#reply + 1] = { id, found[2 * i], records[i] or '', fields(id) }
+end
+if probing and #ids > 0 then
   redis.call('HSET', lane, 'open', ARGV[2])
   reply[1] = ARGV[2]
   return reply

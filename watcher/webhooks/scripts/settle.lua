@@ -25,6 +25,7 @@
 -- Returns how many were settled, how many stale, milliseconds for which the breaker opened or 0, why it paused or '',
 --         how many others go on
 
+-- Includes parts
 -- Includes order
 
 local due, claimed, waiting, attempts = KEYS[1], KEYS[2], KEYS[3], KEYS[4]
@@ -71,11 +72,14 @@ end
 local here = redis.call('EXISTS', ordered) == 1 and lines(due, line, ordered, now, numbers[12] == 1)
 local going_on = 0
 
+local function forget(ids)
+  for _, key in ipairs({ due, claimed, waiting }) do in_parts('ZREM', key, ids) end
+  for _, key in ipairs({ attempts, kept }) do in_parts('HDEL', key, ids) end
+end
+
 local function remove(id)
-  local was_next = redis.call('ZREM', due, id) + redis.call('ZREM', claimed, id) > 0
-  redis.call('ZREM', waiting, id)
-  redis.call('HDEL', attempts, id)
-  redis.call('HDEL', kept, id)
+  local was_next = here and (redis.call('ZSCORE', due, id) or redis.call('ZSCORE', claimed, id))
+  forget({ id })
   if here and here.leave(id, was_next) then going_on = going_on + 1 end
 end
 
@@ -120,10 +124,12 @@ local open = redis.call('HGET', lane, 'open')
 local is_open, probed = open and tonumber(open) > now, false
 
 local settled, stale = 0, 0
+local gone = {}
 for id in string.gmatch(delivered, '%S+') do
-  remove(id)
+  if here then remove(id) else gone[#gone + 1] = id end
   settled = settled + 1
 end
+forget(gone)
 at = FIRST
 while at <= #ARGV do
   local verdict, id, token = ARGV[at], ARGV[at + 1], ARGV[at + 2]
