@@ -12,6 +12,8 @@ from enum import StrEnum
 from typing import Final, Literal, NewType
 from uuid import UUID
 
+import msgspec
+
 TaskId = NewType("TaskId", str)
 EntityId = NewType("EntityId", str)
 EventId = NewType("EventId", str)
@@ -129,11 +131,11 @@ class Transition:
         return self.kind not in DOCUMENTED and self.kind not in (STALLED, VANISHED)
 
 
-@dataclass(frozen=True, slots=True)
-class Event:
+class Event(msgspec.Struct, frozen=True):
     """A CloudEvents 1.0 event as it stands on the stream. Instants are ISO 8601 text in UTC.
 
-    ``data`` is JSON text. The same attributes make the body of a webhook.
+    ``data`` is JSON text. The same attributes make the body of a webhook. It is made anew for every delivery, and a
+    struct is made in an eighth of a dataclass's time.
     """
 
     id: EventId

@@ -26,6 +26,8 @@ from watcher.state.spread import fitting
 
 T = TypeVar("T")
 
+_GARBAGE: Final = 10_000
+"""Objects made and kept between two looks for garbage: what was just made is mostly still in use."""
 WIDE: Final = 240
 """Columns where there is no terminal."""
 
@@ -39,6 +41,7 @@ def event_loop(main: Coroutine[object, object, T]) -> T:
     # What has been loaded stays. Looking through all of it for garbage, as happens now and then, takes some 40 ms, in
     # which everything else waits.
     gc.freeze()
+    gc.set_threshold(_GARBAGE)
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         return runner.run(_interruptible(main))
 

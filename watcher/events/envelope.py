@@ -6,7 +6,6 @@ The body is one JSON object, valid as a CloudEvent in structured mode and as a S
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import replace
 from typing import Final
 from uuid import UUID, uuid5
 
@@ -162,7 +161,7 @@ def thin(event: Event) -> Event:
         EventFormatError: its data are not what the watcher writes.
     """
     data = msgspec.structs.replace(read_data(event), recognized_data=msgspec.UNSET, truncated=True)
-    return replace(event, data=msgspec.json.encode(data))
+    return msgspec.structs.replace(event, data=msgspec.json.encode(data))
 
 
 def read_data(event: Event) -> EventData:
