@@ -169,7 +169,7 @@ async def _accept(redis: Redis, keys: Keys, receiver: Receiver) -> None:
     await group.join()
     while entries := await group.read(count=_AT_ONCE, block_ms=1):
         routed = [Routed(entry_id, (0,)) for entry_id, _ in entries]
-        await group.accept(routed, endpoints, now=SystemClock().time())
+        await group.accept(routed, group.places(endpoints), now=SystemClock().time())
 
 
 async def _daemon(store: str, receiver: Receiver, posts: int, directory: Path) -> float | None:

@@ -295,7 +295,7 @@ async def test_work_accepted_elsewhere_is_found_within_half_a_second(world: Worl
         to = endpoint(url=receiver.url)
         async with world.running(to, consumer="a", take_over_after=3600):
             await world.clock.advance(5)
-            await other.accept([Routed(entry_id, (0,))], [to], now=NOW)
+            await other.accept([Routed(entry_id, (0,))], other.places([to]), now=NOW)
             assert receiver.requests == []
             await world.let_pass(0.5, receiver.received(1))
             await world.settled()
@@ -329,7 +329,7 @@ async def test_what_a_dead_lane_had_claimed_is_sent_after_the_claim_and_not_befo
     await group.join()
     [entry_id] = await publish(world.redis, event())
     await group.read(count=10, block_ms=1)
-    await group.accept([Routed(entry_id, (0,))], [to], now=NOW)
+    await group.accept([Routed(entry_id, (0,))], group.places([to]), now=NOW)
     [claim] = (await queue.claim(now=NOW, seconds=to.timeout + CLAIM_MARGIN, most=1)).claims
     async with receiving() as receiver, world.running(to.model_copy(update={"url": receiver.url})):
         await world.clock.advance(29.9)

@@ -126,7 +126,7 @@ class Deliveries(RuleBasedStateMachine):
     async def accept(self, entries: Iterable[Entry]) -> None:
         router = Router((self.to,))
         routed = [router.route(*each) for each in entries]
-        accepted = await self.group.accept(routed, (self.to,), now=self.now)
+        accepted = await self.group.accept(routed, self.group.places([self.to]), now=self.now)
         assert not accepted.behind
 
     def wait_for(self, ids: Iterable[str]) -> None:

@@ -71,7 +71,9 @@ class Line(Stage):
 
     async def accept_entries(self, entries: Sequence[tuple[str, dict[bytes, bytes]]]) -> Accepted:
         router = Router((self.to,))
-        return await self.group.accept([router.route(*each) for each in entries], (self.to,), now=NOW)
+        return await self.group.accept(
+            [router.route(*each) for each in entries], self.group.places([self.to]), now=NOW
+        )
 
     async def ids(self, now: float = NOW) -> list[str]:
         """What is claimed now."""
@@ -293,7 +295,9 @@ async def test_what_another_reader_has_is_accepted_first(line: Line) -> None:
     assert await line.accept_entries(mine) == Accepted(0, 0, behind=True)
     assert await line.waiting() == []
     plain = Router((endpoint(),)).route(*mine[0])
-    assert await line.group.accept([plain], [endpoint()], now=NOW) == Accepted(1, 1), "where no order is kept"
+    assert await line.group.accept([plain], line.group.places([endpoint()]), now=NOW) == Accepted(1, 1), (
+        "where no order is kept"
+    )
     everything = await line.group.take_over(idle_ms=0, count=10)
     assert await line.accept_entries(everything) == Accepted(2, 2)
     assert await line.ids() == ids[:2]

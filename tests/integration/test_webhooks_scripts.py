@@ -117,7 +117,9 @@ async def test_accepting_makes_deliveries_and_acknowledges_in_one_step(stage: St
     ids = await publish(stage.redis, event(1), event(2), event(3))
     await stage.read()
     done = await stage.group.accept(
-        [Routed(ids[0], (0,)), Routed(ids[1], ()), Routed(ids[2], (0, 1))], ENDPOINTS, now=NOW
+        [Routed(ids[0], (0,)), Routed(ids[1], ()), Routed(ids[2], (0, 1))],
+        stage.group.places(ENDPOINTS),
+        now=NOW,
     )
     assert done == Accepted(entries=3, deliveries=3)
     assert await stage.waiting("one") == [ids[0], ids[2]]

@@ -63,7 +63,7 @@ class Dispatcher:
         take_over_after: float = TAKE_OVER_AFTER,
     ) -> None:
         self._group = group
-        self._endpoints = endpoints
+        self._places = group.places(endpoints)
         self._router = Router(endpoints)
         self._clock = clock
         self._outage = outage
@@ -137,7 +137,7 @@ class Dispatcher:
         return done
 
     async def _accept(self, routed: Sequence[Routed]) -> Accepted:
-        return await self._group.accept(routed, self._endpoints, now=self._clock.time())
+        return await self._group.accept(routed, self._places, now=self._clock.time())
 
     def _route(self, entry_id: str, fields: dict[bytes, bytes]) -> Routed:
         try:

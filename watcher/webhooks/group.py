@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cache
-from typing import Any, Final
+from typing import Any, Final, Self
 
 from redis.asyncio import Redis
 
@@ -36,6 +35,27 @@ class Accepted:
     behind: bool = False
 
 
+@dataclass(frozen=True, slots=True)
+class Place:
+    """An endpoint as ``accept.lua`` is told of it, made once: the script is called for every event."""
+
+    keys: tuple[str, str]
+    order_keys: tuple[str, ...]
+    words: tuple[str, int, str]
+
+    @classmethod
+    def of(cls, endpoint: Endpoint, keys: Keys) -> Self:
+        """An endpoint's place in a shard."""
+        name = endpoint.name
+        first_delay = int(endpoint.retry_schedule[0] * 1000)
+        order = "newest" if endpoint.coalesce else endpoint.order
+        return cls(
+            (keys.due(name), keys.waiting(name)),
+            () if order == "none" else (keys.line(name), keys.ordered(name)),
+            (name, first_delay, order),
+        )
+
+
 class EventGroup:
     """This process's part in the group, under the name ``consumer``.
 
@@ -49,7 +69,6 @@ class EventGroup:
         self._group = ConsumerGroup(redis, keys, GROUP)
         self._replicas = Replicas(redis, keys, wait_replicas)
         self._accept = redis.register_script(script(_PACKAGE, "accept"))
-        self._place = cache(self._keys_of)
 
     async def join(self) -> str | None:
         """Make sure that there is a group. Returns the id after which it begins if it had to be made.
@@ -93,9 +112,11 @@ class EventGroup:
             )
         return [(entry_id.decode(), fields) for entry_id, fields in answer[1]]
 
-    async def accept(
-        self, routed: Sequence[Routed], endpoints: Sequence[Endpoint], *, now: float
-    ) -> Accepted:
+    def places(self, endpoints: Sequence[Endpoint]) -> list[Place]:
+        """Where the deliveries to these endpoints go."""
+        return [Place.of(endpoint, self._keys) for endpoint in endpoints]
+
+    async def accept(self, routed: Sequence[Routed], places: Sequence[Place], *, now: float) -> Accepted:
         """Acknowledge entries and make deliveries of them, in one atomic step. ``now`` is in unix seconds.
 
         Entries rise; what is for an endpoint that keeps the order is accepted after everything before it.
@@ -103,30 +124,21 @@ class EventGroup:
         await self._replicas.caught_up()
         used = sorted({position for one in routed for position in one.endpoints})
         number = {position: f",{index}" for index, position in enumerate(used, start=1)}
-        keys = [self._keys.events, self._keys.cursor(GROUP), self._keys.endpoints]
-        orders: list[str] = []
         # In one argument: each by itself would cost the client more than all the rest.
         entries = " ".join(
             f"{one.entry_id}:{''.join([number[position] for position in one.endpoints])}"
             f"{'=' if one.task else ''}{one.task}"
             for one in routed
         )
+        keys = [self._keys.events, self._keys.cursor(GROUP), self._keys.endpoints]
+        order_keys: list[str] = []
         arguments: list[str | int] = [GROUP, int(now * 1000), entries]
-        for position in used:
-            endpoint = endpoints[position]
-            name = endpoint.name
-            place, its_order = self._place(name)
-            keys += place
-            if endpoint.order != "none":
-                orders += its_order
-            order = "newest" if endpoint.coalesce else endpoint.order
-            arguments += [name, int(endpoint.retry_schedule[0] * 1000), order]
-        entries_accepted, deliveries, behind = await self._accept(keys=keys + orders, args=arguments)
+        for place in [places[position] for position in used]:
+            keys += place.keys
+            order_keys += place.order_keys
+            arguments += place.words
+        entries_accepted, deliveries, behind = await self._accept(keys=keys + order_keys, args=arguments)
         return Accepted(entries_accepted, deliveries, bool(behind))
-
-    def _keys_of(self, name: str) -> tuple[list[str], list[str]]:
-        keys = self._keys
-        return [keys.due(name), keys.waiting(name)], [keys.line(name), keys.ordered(name)]
 
 
 def _entries(answer: Any) -> list[Entry]:

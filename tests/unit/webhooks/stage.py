@@ -28,7 +28,9 @@ class Stage:
         return [entry_id for entry_id, _ in await self.group.read(count=count, block_ms=1)]
 
     async def accept(self, *ids: str, to: tuple[int, ...] = BOTH, now: float = NOW) -> Accepted:
-        return await self.group.accept([Routed(entry_id, to) for entry_id in ids], ENDPOINTS, now=now)
+        return await self.group.accept(
+            [Routed(entry_id, to) for entry_id in ids], self.group.places(ENDPOINTS), now=now
+        )
 
     async def waiting(self, name: str = "one") -> list[str]:
         found: Any = await self.redis.zrange(KEYS.waiting(name), 0, -1)
