@@ -13,11 +13,16 @@ from watcher import __version__, logs, steps
 from watcher.alerts.notifier import check_urls
 from watcher.app import App
 from watcher.cli.common import event_loop
+from watcher.descriptors import make_room
 from watcher.errors import ConfigurationError
 from watcher.settings import Settings, load_settings
+from watcher.state.connection import MOST_CONNECTIONS
 
 FORCED: Final = 1
 """Exit code after a second signal: what was under way was not finished."""
+
+_OTHER_FILES: Final = 200
+"""Room for the API, the listener and its callers, logs and libraries."""
 
 log = structlog.get_logger()
 
@@ -32,6 +37,7 @@ def run() -> None:
     if faults := check_urls([url.get_secret_value() for url in settings.alerts.urls]):
         raise ConfigurationError(faults)
     _log_as(settings)
+    _make_room(settings)
     event_loop(_serve(App(settings), settings))
 
 
@@ -48,6 +54,19 @@ def _arm(where: str) -> None:
 def _log_as(settings: Settings, *more: str) -> None:
     """Log as these settings say, with their secrets, and more, masked."""
     logs.configure(settings.log.level, settings.log.format, secrets=(*settings.secret_values(), *more))
+
+
+def _make_room(settings: Settings) -> None:
+    """A lane that has no file for a connection fails, though its endpoint is well, and so does everything else."""
+    wanted = sum(endpoint.concurrency for endpoint in settings.webhooks) + MOST_CONNECTIONS + _OTHER_FILES
+    allowed = make_room(wanted)
+    if allowed is not None:
+        log.warning(
+            "files.few",
+            allowed=allowed,
+            wanted=wanted,
+            mend="raise the limit of open files (ulimit -Hn, LimitNOFILE=), or lower the endpoints' concurrency",
+        )
 
 
 async def _serve(app: App, settings: Settings) -> None:
