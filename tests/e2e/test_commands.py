@@ -6,6 +6,7 @@ import asyncio
 import json
 import os
 import sys
+from asyncio.subprocess import DEVNULL, PIPE, Process
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -16,19 +17,24 @@ from watcher.sandbox import Sandbox
 from .harness import eventually, listening, new_secret, running, settings_for, until_ready, webhook
 
 
-async def command(settings: Mapping[str, str], *words: str) -> tuple[int, str, str]:
-    """Exit code, output and complaints of ``watcher WORDS``."""
+async def started(settings: Mapping[str, str], *words: str, stdout: int = PIPE) -> Process:
+    """``watcher WORDS`` as a process."""
     inherited = {name: value for name, value in os.environ.items() if not name.startswith("WATCHER_")}
-    process = await asyncio.create_subprocess_exec(
+    return await asyncio.create_subprocess_exec(
         sys.executable,
         "-m",
         "watcher",
         *words,
         env={**inherited, **settings},
-        stdin=asyncio.subprocess.DEVNULL,
-        stdout=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.PIPE,
+        stdin=DEVNULL,
+        stdout=stdout,
+        stderr=PIPE,
     )
+
+
+async def command(settings: Mapping[str, str], *words: str) -> tuple[int, str, str]:
+    """Exit code, output and complaints of ``watcher WORDS``."""
+    process = await started(settings, *words)
     out, err = await process.communicate()
     assert "Traceback" not in err.decode()
     return process.returncode or 0, out.decode(), err.decode()
@@ -82,6 +88,39 @@ async def test_status_tail_check_and_reset_beside_a_daemon(directory: Path, sand
             await until_ready(daemon)
 
 
+async def test_following_ends_in_a_line_when_the_store_goes(directory: Path, sandbox: Sandbox) -> None:
+    settings = settings_for(sandbox.base_url, directory)
+    async with running(settings, directory) as daemon:
+        await until_ready(daemon)
+        following = await started(settings, "tail", "--from", "beginning", "--json")
+        assert following.stdout is not None
+        assert await following.stdout.readline()
+        await daemon.stop()
+    _, err = await following.communicate()
+    assert (following.returncode, len(err.splitlines())) == (1, 1), err
+
+
+async def test_a_reader_that_goes_is_not_told_so(directory: Path, sandbox: Sandbox) -> None:
+    """As ``head`` does once it has what it wanted."""
+    settings = settings_for(sandbox.base_url, directory)
+
+    async def unread(*words: str) -> tuple[int | None, bytes]:
+        """Exit code and complaints of ``watcher WORDS`` when nobody reads what it says."""
+        reading, writing = os.pipe()
+        os.close(reading)
+        try:
+            process = await started(settings, *words, stdout=writing)
+        finally:
+            os.close(writing)
+        _, err = await process.communicate()
+        return process.returncode, err
+
+    async with running(settings, directory) as daemon:
+        await until_ready(daemon)
+        for words in (["tail", "--from", "beginning", "--json"], ["tail", "--from", "beginning"], ["status"]):
+            assert await unread(*words) == (1, b""), words
+
+
 async def test_check_names_everything_that_fails(directory: Path, sandbox: Sandbox) -> None:
     endpoints = [
         webhook("nowhere", "http://127.0.0.1:1/", new_secret()),
@@ -122,6 +161,7 @@ async def test_check_names_everything_that_fails(directory: Path, sandbox: Sandb
         (["reshard", "--to", "0"], {}, 2, "--to: must be from 1 to 256"),
         (["status"], {}, 1, "no daemon runs its store in"),
         (["tail", "--from", "yesterday"], {}, 2, "--from: 'yesterday' is not a time"),
+        (["tail", "--from", "5-99999999999999999999999"], {}, 2, "is not a time; give now"),
         (["demo", "--rate", "0"], {}, 2, "--rate: 0 is too little"),
         (["sandbox", "--port", "70000"], {}, 2, "--port: must be from 0 to 65535"),
         (["no-such-command"], {}, 2, "No such command"),
