@@ -253,9 +253,10 @@ class TestEvents:
 
     async def test_an_undocumented_status_is_told_and_then_the_end(self, daemon: Daemon, api: Api) -> None:
         await daemon.cycle()
-        api.add(life("t", T0 + 1, (T0 + 12, "canceled"), (T0 + 200, "success")))
+        api.add(life("t", T0 + 1, (T0 + 12, "on|hold"), (T0 + 200, "success")))
         await daemon.cycles(50)
-        assert await daemon.told() == [("t", "canceled"), ("t", "success")]
+        assert await daemon.told() == [("t", "on_hold"), ("t", "success")]
+        assert [data.status for data in await daemon.data()] == ["on|hold", "success"]
         assert [data.unknown_status for data in await daemon.data()] == [True, False]
 
     async def test_a_task_at_work_again_is_told_again_with_the_next_revision(
