@@ -122,8 +122,13 @@ def test_keeps_its_data_over_a_clean_stop(
     run(scenario())
 
 
-async def test_is_configured_to_keep_everything_and_to_serve_this_user_only(data_dir: Path) -> None:
-    (data_dir / "store").mkdir(mode=0o755)
+@pytest.mark.parametrize("name", ["plain", "a[b]c*d?", "[!"])
+async def test_is_configured_to_keep_everything_and_to_serve_this_user_only(
+    data_dir: Path, name: str
+) -> None:
+    """Also in a directory whose name the server would take for a pattern."""
+    data_dir = data_dir / name
+    (data_dir / "store").mkdir(mode=0o755, parents=True)
     server = EmbeddedServer(data_dir)
     await server.start()
     async with Redis.from_url(server.url, decode_responses=True) as client:
@@ -157,13 +162,13 @@ async def test_is_configured_to_keep_everything_and_to_serve_this_user_only(data
 async def test_the_server_gets_no_secret(data_dir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("WATCHER_MONITE__TOKEN", "hush-hush")
     program = data_dir / "valkey-server"
-    program.write_text(f"#!/bin/sh\n(env; echo $@) > '{data_dir}/seen'\n")
+    program.write_text(f"#!/bin/sh\n(env; cat) > '{data_dir}/seen'\n")
     program.chmod(0o700)
     with pytest.raises(StoreError):
         await EmbeddedServer(data_dir, binary=program).start()
     seen = (data_dir / "seen").read_text()
     assert "PATH=" in seen
-    assert "valkey.conf" in seen
+    assert "appendonly yes" in seen
     assert "hush-hush" not in seen
 
 

@@ -7,7 +7,7 @@ import os
 import platform
 import sys
 import threading
-from asyncio.subprocess import DEVNULL, Process
+from asyncio.subprocess import Process
 from contextlib import suppress
 from pathlib import Path
 from typing import Final
@@ -158,13 +158,15 @@ class EmbeddedServer:
             await asyncio.sleep(0.02)
 
     async def _spawn(self, binary: Path, writer: FileLock) -> Process:
-        with self._place.log.open("ab") as log:
+        # Its configuration is its standard input: in a file's path it would take the characters *, ? and [ as a
+        # pattern, and where that matches nothing, start with its own defaults.
+        with self._place.log.open("ab") as log, self._place.config.open("rb") as config:
             return await asyncio.create_subprocess_exec(
                 sys.executable,
-                *("-I", "-S", str(_CHILD), str(os.getpid()), str(binary), self._place.config.name),
+                *("-I", "-S", str(_CHILD), str(os.getpid()), str(binary), "-"),
                 cwd=self._place.store,
                 env={name: os.environ[name] for name in _ENVIRONMENT if name in os.environ},
-                stdin=DEVNULL,
+                stdin=config,
                 stdout=log,
                 stderr=log,
                 pass_fds=(writer.fileno(),),
