@@ -17,7 +17,9 @@ from watcher.sandbox import Sandbox
 from .harness import eventually, listening, new_secret, running, settings_for, until_ready, webhook
 
 
-async def started(settings: Mapping[str, str], *words: str, stdout: int = PIPE) -> Process:
+async def started(
+    settings: Mapping[str, str], *words: str, stdin: int = DEVNULL, stdout: int = PIPE
+) -> Process:
     """``watcher WORDS`` as a process."""
     inherited = {name: value for name, value in os.environ.items() if not name.startswith("WATCHER_")}
     return await asyncio.create_subprocess_exec(
@@ -26,7 +28,7 @@ async def started(settings: Mapping[str, str], *words: str, stdout: int = PIPE) 
         "watcher",
         *words,
         env={**inherited, **settings},
-        stdin=DEVNULL,
+        stdin=stdin,
         stdout=stdout,
         stderr=PIPE,
     )

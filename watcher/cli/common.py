@@ -9,6 +9,7 @@ from collections.abc import AsyncIterator, Coroutine
 from contextlib import aclosing, asynccontextmanager
 from typing import Final, TypeVar
 
+import typer
 import uvloop
 from redis.asyncio import Redis
 from rich.console import Console
@@ -27,6 +28,8 @@ T = TypeVar("T")
 
 WIDE: Final = 240
 """Columns where there is no terminal."""
+_ENDING: Final = (signal.SIGINT, signal.SIGTERM)
+"""Signals that end a command; the exit code is 128 and the signal's number, as a shell has it."""
 
 
 def event_loop(main: Coroutine[object, object, T]) -> T:
@@ -34,29 +37,44 @@ def event_loop(main: Coroutine[object, object, T]) -> T:
 
     Raises:
         KeyboardInterrupt: Ctrl+C ended it, wherever it was; what it had opened has been closed.
+        SystemExit: SIGTERM did, likewise.
     """
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         return runner.run(_interruptible(main))
 
 
 async def _interruptible(main: Coroutine[object, object, T]) -> T:
-    """End with Ctrl+C through the loop: a signal handler of Python's may find the loop asleep, and wake nobody."""
+    """End with a signal through the loop: a signal handler of Python's may find the loop asleep, and wake nobody."""
     this = asyncio.current_task()
-    interrupted = False
+    ended_by: int | None = None
 
-    def interrupt() -> None:
-        nonlocal interrupted
-        interrupted = True
+    def end(number: int) -> None:
+        nonlocal ended_by
+        ended_by = number
         if this is not None:
             this.cancel()
 
-    asyncio.get_running_loop().add_signal_handler(signal.SIGINT, interrupt)
+    for number in _ENDING:
+        asyncio.get_running_loop().add_signal_handler(number, end, number)
     try:
         return await main
     except asyncio.CancelledError:
-        if interrupted:
-            raise KeyboardInterrupt from None
-        raise
+        if ended_by is None:
+            raise
+        raise (KeyboardInterrupt if ended_by == signal.SIGINT else SystemExit(128 + ended_by)) from None
+
+
+def confirm(question: str) -> None:
+    """Ask a person whether to go on, and end the command unless they say yes.
+
+    While it waits the loop stands still and would hear of no signal.
+    """
+    kept = {number: signal.signal(number, lambda by, _: sys.exit(128 + by)) for number in _ENDING}
+    try:
+        typer.confirm(question, abort=True)
+    finally:
+        for number, handler in kept.items():
+            signal.signal(number, handler)
 
 
 def table(*columns: str) -> Table:

@@ -9,7 +9,7 @@ import msgspec
 import typer
 from redis.asyncio import Redis
 
-from watcher.cli.common import all_places, console, event_loop, open_store
+from watcher.cli.common import all_places, confirm, console, event_loop, open_store
 from watcher.cli.times import instant
 from watcher.clock import SystemClock
 from watcher.errors import ConfigurationError
@@ -162,5 +162,5 @@ async def _change(
         ]
         count = sum(len(ids) for _, _, ids in chosen)
         if count and not yes:
-            typer.confirm(question.format(count), abort=True)
+            confirm(question.format(count))
         return sum([await step(redis, keys, name, ids) for keys, name, ids in chosen if ids])
