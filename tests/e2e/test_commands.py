@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
+from aiohttp import web
 
 from watcher.sandbox import Sandbox
 
@@ -144,6 +145,26 @@ async def test_check_names_everything_that_fails(directory: Path, sandbox: Sandb
     assert "cannot connect to 127.0.0.1:1" in lines[3]
     assert "does not resolve" in lines[4]
     assert "which the address policy refuses" in lines[5]
+
+
+async def test_what_others_wrote_is_shown_as_it_is(directory: Path) -> None:
+    async def refuse(_: web.Request) -> web.Response:
+        return web.json_response({"error": {"message": "[/x] is [red] :bell:"}}, status=400)
+
+    app = web.Application()
+    app.router.add_get("/v1/ocr_tasks", refuse)
+    runner = web.AppRunner(app, access_log=None)
+    await runner.setup()
+    await web.TCPSite(runner, "127.0.0.1", 0).start()
+    try:
+        base_url = f"http://127.0.0.1:{runner.addresses[0][1]}/v1"
+        code, out, err = await command(settings_for(base_url, directory / "[red]"), "check")
+    finally:
+        await runner.cleanup()
+    _, api, store = out.splitlines()
+    assert (code, err) == (1, "")
+    assert "[/x] is [red] :bell:" in api
+    assert f"embedded in {directory}/[red]: " in store
 
 
 @pytest.mark.parametrize(

@@ -86,8 +86,12 @@ def table(*columns: str) -> Table:
 
 
 def console() -> Console:
-    """Standard output; a pipe is wide, so that nothing of a table is broken there."""
-    return Console(soft_wrap=True, highlight=False, width=None if sys.stdout.isatty() else WIDE)
+    """Standard output; a pipe is wide, so that nothing of a table is broken there.
+
+    Text is shown as it is: what others wrote may have ``[red]`` or ``:bell:`` in it.
+    """
+    width = None if sys.stdout.isatty() else WIDE
+    return Console(soft_wrap=True, highlight=False, markup=False, emoji=False, width=width)
 
 
 @asynccontextmanager

@@ -58,8 +58,7 @@ def list_(
         status = f" {letter.status}" if letter.status else ""
         out.print(
             f"{letter.id}  {letter.failed_at}  {letter.endpoint}  {letter.type}  {letter.subject}  "
-            f"{letter.reason}{status} after {letter.attempts} attempts",
-            markup=False,
+            f"{letter.reason}{status} after {letter.attempts} attempts"
         )
 
     choice = _choice(ids, type, reason, since, until)

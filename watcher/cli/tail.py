@@ -10,9 +10,8 @@ from typing import Annotated, Final
 
 import typer
 from redis.asyncio import Redis
-from rich.console import Console
 
-from watcher.cli.common import all_places, event_loop, open_store
+from watcher.cli.common import all_places, console, event_loop, open_store
 from watcher.errors import ConfigurationError
 from watcher.events.envelope import EventFormatError, to_body
 from watcher.events.lines import as_line
@@ -44,7 +43,7 @@ def tail(
     settings = load_settings()
     wanted = frozenset(each if each.startswith(EVENT_PREFIX) else EVENT_PREFIX + each for each in types or ())
     after = stream_position(since)
-    console = Console(soft_wrap=True)
+    out = console()
 
     async def show(redis: Redis, keys: Keys) -> None:
         async for entry in follow(redis, keys, after, wait=follow_on):
@@ -55,7 +54,7 @@ def tail(
                 sys.stdout.buffer.flush()
                 continue
             try:
-                console.print(as_line(entry.event))
+                out.print(as_line(entry.event))
             except EventFormatError:
                 continue
 
