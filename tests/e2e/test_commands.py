@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import socket
 import sys
 from asyncio.subprocess import DEVNULL, PIPE, Process
 from collections.abc import Mapping
@@ -16,6 +17,8 @@ from aiohttp import web
 from watcher.sandbox import Sandbox
 
 from .harness import eventually, listening, new_secret, running, settings_for, until_ready, webhook
+
+TOKEN = {"WATCHER_MONITE__TOKEN": "a-token-of-the-tests"}
 
 
 async def started(
@@ -181,6 +184,13 @@ async def test_what_others_wrote_is_shown_as_it_is(directory: Path) -> None:
         ),
         (["run"], {"OCR_WATCHER_DIE_AT": "99:1"}, 2, "OCR_WATCHER_DIE_AT: '99:1' is no step"),
         (["run"], {"OCR_WATCHER_DIE_AT": "6:often"}, 2, "OCR_WATCHER_DIE_AT: '6:often' is no step"),
+        (
+            ["run"],
+            {**TOKEN, "WATCHER_REDIS__DATA_DIR": "/dev/null/x"},
+            2,
+            "WATCHER_REDIS__DATA_DIR: the embedded",
+        ),
+        (["run"], {**TOKEN, "WATCHER_REDIS__DATA_DIR": "/x" * 99}, 2, "WATCHER_REDIS__DATA_DIR: is too long"),
         (["reshard", "--to", "0"], {}, 2, "--to: must be from 1 to 256"),
         (["status"], {}, 1, "no daemon runs its store in"),
         (["tail", "--from", "yesterday"], {}, 2, "--from: 'yesterday' is not a time"),
@@ -195,6 +205,18 @@ async def test_what_is_wrong_is_said_in_a_line(
 ) -> None:
     found, _, err = await command({"WATCHER_REDIS__DATA_DIR": str(directory), **settings}, *words)
     assert (found, told in err) == (code, True), err
+
+
+@pytest.mark.parametrize("name", ["WATCHER_REDIS__PORT", "WATCHER_HTTP__PORT"])
+async def test_a_port_in_use_is_a_fault_of_its_setting(name: str, directory: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        settings = settings_for("http://127.0.0.1:1/v1", directory, **{name: str(port)})
+        code, _, err = await command(settings, "run")
+    (fault,) = [line for line in err.splitlines() if line.startswith("WATCHER_")]
+    assert code == 2
+    assert fault.startswith(f"{name}: ")
+    assert f"cannot listen on 127.0.0.1:{port} (Address already in use); stop what uses it" in fault
 
 
 async def test_the_version_is_said() -> None:
