@@ -75,6 +75,13 @@ async def test_status_tail_check_and_reset_beside_a_daemon(directory: Path, sand
                 settings, "tail", "--from", "beginning", "--no-follow", "--json", "--type", "error"
             )
             assert {json.loads(line)["type"] for line in out.splitlines()} == {"ocr_task.error"}
+            code, out, _ = await command(
+                settings, "tail", "--from", "beginning", "--no-follow", "--json", "--type", "ocr_task.*"
+            )
+            assert {json.loads(line)["type"] for line in out.splitlines()} == {
+                "ocr_task.error",
+                "ocr_task.success",
+            }
             code, out, _ = await command(settings, "tail", "--from", "beginning", "--no-follow")
             assert "after it ended" in out
 
@@ -195,6 +202,20 @@ async def test_what_others_wrote_is_shown_as_it_is(directory: Path) -> None:
         (["status"], {}, 1, "no daemon runs its store in"),
         (["tail", "--from", "yesterday"], {}, 2, "--from: 'yesterday' is not a time"),
         (["tail", "--from", "5-99999999999999999999999"], {}, 2, "is not a time; give now"),
+        (
+            ["tail", "--type", "sucess"],
+            {},
+            2,
+            "--type: 'sucess' is not known; did you mean ocr_task.success?",
+        ),
+        (["tail", "--type", "invoice.success"], {}, 2, "--type: 'invoice.success' matches no event"),
+        (
+            ["deadletters", "list", "--type", "eror"],
+            {},
+            2,
+            "--type: 'eror' is not known; did you mean ocr_task.err",
+        ),
+        (["deadletters", "drop", "--type", "*"], {}, 2, "--type: '*' is no single event type"),
         (["demo", "--rate", "0"], {}, 2, "--rate: 0 is too little"),
         (["sandbox", "--port", "70000"], {}, 2, "--port: must be from 0 to 65535"),
         (["no-such-command"], {}, 2, "No such command"),

@@ -15,8 +15,8 @@ from redis.asyncio import Redis
 from rich.console import Console
 from rich.table import Table
 
-from watcher.errors import StoreError, StoreUnavailable
-from watcher.settings import Settings
+from watcher.errors import ConfigurationError, StoreError, StoreUnavailable
+from watcher.settings import Settings, values
 from watcher.state.connection import connect
 from watcher.state.embedded import embedded_url
 from watcher.state.format import readable
@@ -92,6 +92,18 @@ def console() -> Console:
     """
     width = None if sys.stdout.isatty() else WIDE
     return Console(soft_wrap=True, highlight=False, markup=False, emoji=False, width=width)
+
+
+def event_pattern(text: str) -> str:
+    """The event types that a person asked for with ``--type``, written as an endpoint's are.
+
+    Raises:
+        ConfigurationError: no event can be of such a type, or it looks like a slip.
+    """
+    try:
+        return values.event_pattern(text)
+    except ValueError as error:
+        raise ConfigurationError([f"--type: {error}"]) from None
 
 
 @asynccontextmanager

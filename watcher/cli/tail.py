@@ -11,13 +11,14 @@ from typing import Annotated, Final
 import typer
 from redis.asyncio import Redis
 
-from watcher.cli.common import all_places, console, event_loop, open_store
+from watcher.cli.common import all_places, console, event_loop, event_pattern, open_store
 from watcher.errors import ConfigurationError
 from watcher.events.envelope import EventFormatError, to_body
 from watcher.events.lines import as_line
 from watcher.events.stream import BEGINNING, NOW, follow
-from watcher.model import EVENT_PREFIX, from_datetime
+from watcher.model import from_datetime
 from watcher.settings import load_settings
+from watcher.settings.values import matches_pattern
 from watcher.state.keys import Keys
 
 _is_id = re.compile(r"[0-9]{13,20}(-[0-9]{1,20})?").fullmatch  # shorter ones would be dates, such as 20261128
@@ -34,20 +35,23 @@ def tail(
     ] = "now",
     types: Annotated[
         list[str] | None,
-        typer.Option("--type", help="Only such events; ocr_task. may be left out. Repeatable."),
+        typer.Option(
+            "--type",
+            help="Only such events, as in an endpoint's events: success, ocr_task.*, ... Repeatable.",
+        ),
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="One CloudEvent as JSON a line.")] = False,
     follow_on: Annotated[bool, typer.Option("--follow/--no-follow", help="Wait for what comes.")] = True,
 ) -> None:
     """Follow events as they are published."""
     settings = load_settings()
-    wanted = frozenset(each if each.startswith(EVENT_PREFIX) else EVENT_PREFIX + each for each in types or ())
+    wanted = [event_pattern(each) for each in types or ()]
     after = stream_position(since)
     out = console()
 
     async def show(redis: Redis, keys: Keys) -> None:
         async for entry in follow(redis, keys, after, wait=follow_on):
-            if wanted and entry.event.type not in wanted:
+            if wanted and not any(matches_pattern(entry.event.type, each) for each in wanted):
                 continue
             if as_json:
                 sys.stdout.buffer.write(to_body(entry.event) + b"\n")
