@@ -90,9 +90,6 @@ def stream_position(since: str) -> str:
     try:
         instant = from_datetime(datetime.fromisoformat(since))
     except ValueError:
-        raise ConfigurationError(
-            [
-                f"--from: {since[:60]!r} is not a time; give now, beginning, 2026-11-23T04:00:00Z or a stream id"
-            ]
-        ) from None
+        forms = "now, beginning, 2026-11-23T04:00:00Z or a stream id"
+        raise ConfigurationError([f"--from: {since[:60]!r} is not a time; give {forms}"]) from None
     return f"{max(0, instant // 1000 - 1)}-{_LAST}"
