@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from typing import Annotated, Final
 
@@ -61,6 +62,17 @@ def main() -> None:
         sys.exit(MISCONFIGURED)
     except WatcherError as error:
         typer.echo(str(error), err=True)
+        sys.exit(FAILED)
+    finally:
+        _write_out()
+
+
+def _write_out() -> None:
+    """Write what is still to be written, unless whoever was to read it has gone, as ``head`` does."""
+    try:
+        sys.stdout.flush()
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # Python writes it out once more
         sys.exit(FAILED)
 
 

@@ -68,7 +68,7 @@ class App:
         A store or an API that is away is waited for.
 
         Raises:
-            ConfigurationError: the listener's address cannot be used.
+            ConfigurationError: the listener's address, or the embedded store's directory or port, cannot be used.
             StoreError: the embedded store cannot be run here, a later version has written the store, or its state
                 is spread over another number of shards.
         """

@@ -35,6 +35,7 @@ EVENT_PREFIX: Final = "ocr_task."
 STALLED: Final = "stalled"
 VANISHED: Final = "vanished"
 
+_IN_KIND: Final = frozenset("abcdefghijklmnopqrstuvwxyz0123456789_")
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 
 
@@ -106,11 +107,24 @@ class Task:
     recognized_data: bytes | None = None
 
 
+def kind_of(status: str) -> str:
+    """The kind of event that tells of a status: the status itself, as far as it can stand in a type's name.
+
+    What is no lower-case letter, digit or ``_`` becomes ``_``. An undocumented status never passes for one of the
+    kinds that mean something else: ``Success`` is told as ``success_``. Of two that come to the same kind only one
+    is told in a revision.
+    """
+    if status in DOCUMENTED:
+        return status
+    kind = "".join(letter if letter in _IN_KIND else "_" for letter in status.lower())
+    return f"{kind}_" if kind in DOCUMENTED or kind in (STALLED, VANISHED) else kind
+
+
 @dataclass(frozen=True, slots=True)
 class Transition:
     """Something that happened to a task and that is told as one event.
 
-    ``kind`` is the event type without its prefix: a status, ``stalled`` or ``vanished``. ``revision`` counts
+    ``kind`` is the event type without its prefix: that of a status, ``stalled`` or ``vanished``. ``revision`` counts
     how often the task had left a terminal status. ``previous_status`` is None when the task was first seen in
     this status.
     """

@@ -5,30 +5,42 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import socket
 import sys
+from asyncio.subprocess import DEVNULL, PIPE, Process
 from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
+from aiohttp import web
 
 from watcher.sandbox import Sandbox
 
 from .harness import eventually, listening, new_secret, running, settings_for, until_ready, webhook
 
+TOKEN = {"WATCHER_MONITE__TOKEN": "a-token-of-the-tests"}
 
-async def command(settings: Mapping[str, str], *words: str) -> tuple[int, str, str]:
-    """Exit code, output and complaints of ``watcher WORDS``."""
+
+async def started(
+    settings: Mapping[str, str], *words: str, stdin: int = DEVNULL, stdout: int = PIPE
+) -> Process:
+    """``watcher WORDS`` as a process."""
     inherited = {name: value for name, value in os.environ.items() if not name.startswith("WATCHER_")}
-    process = await asyncio.create_subprocess_exec(
+    return await asyncio.create_subprocess_exec(
         sys.executable,
         "-m",
         "watcher",
         *words,
         env={**inherited, **settings},
-        stdin=asyncio.subprocess.DEVNULL,
-        stdout=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.PIPE,
+        stdin=stdin,
+        stdout=stdout,
+        stderr=PIPE,
     )
+
+
+async def command(settings: Mapping[str, str], *words: str) -> tuple[int, str, str]:
+    """Exit code, output and complaints of ``watcher WORDS``."""
+    process = await started(settings, *words)
     out, err = await process.communicate()
     assert "Traceback" not in err.decode()
     return process.returncode or 0, out.decode(), err.decode()
@@ -63,6 +75,13 @@ async def test_status_tail_check_and_reset_beside_a_daemon(directory: Path, sand
                 settings, "tail", "--from", "beginning", "--no-follow", "--json", "--type", "error"
             )
             assert {json.loads(line)["type"] for line in out.splitlines()} == {"ocr_task.error"}
+            code, out, _ = await command(
+                settings, "tail", "--from", "beginning", "--no-follow", "--json", "--type", "ocr_task.*"
+            )
+            assert {json.loads(line)["type"] for line in out.splitlines()} == {
+                "ocr_task.error",
+                "ocr_task.success",
+            }
             code, out, _ = await command(settings, "tail", "--from", "beginning", "--no-follow")
             assert "after it ended" in out
 
@@ -80,6 +99,39 @@ async def test_status_tail_check_and_reset_beside_a_daemon(directory: Path, sand
             code, out, _ = await command(settings, "reset", "-", "--yes")
             assert (code, out) == (0, "forgot scope -\n")
             await until_ready(daemon)
+
+
+async def test_following_ends_in_a_line_when_the_store_goes(directory: Path, sandbox: Sandbox) -> None:
+    settings = settings_for(sandbox.base_url, directory)
+    async with running(settings, directory) as daemon:
+        await until_ready(daemon)
+        following = await started(settings, "tail", "--from", "beginning", "--json")
+        assert following.stdout is not None
+        assert await following.stdout.readline()
+        await daemon.stop()
+    _, err = await following.communicate()
+    assert (following.returncode, len(err.splitlines())) == (1, 1), err
+
+
+async def test_a_reader_that_goes_is_not_told_so(directory: Path, sandbox: Sandbox) -> None:
+    """As ``head`` does once it has what it wanted."""
+    settings = settings_for(sandbox.base_url, directory)
+
+    async def unread(*words: str) -> tuple[int | None, bytes]:
+        """Exit code and complaints of ``watcher WORDS`` when nobody reads what it says."""
+        reading, writing = os.pipe()
+        os.close(reading)
+        try:
+            process = await started(settings, *words, stdout=writing)
+        finally:
+            os.close(writing)
+        _, err = await process.communicate()
+        return process.returncode, err
+
+    async with running(settings, directory) as daemon:
+        await until_ready(daemon)
+        for words in (["tail", "--from", "beginning", "--json"], ["tail", "--from", "beginning"], ["status"]):
+            assert await unread(*words) == (1, b""), words
 
 
 async def test_check_names_everything_that_fails(directory: Path, sandbox: Sandbox) -> None:
@@ -105,6 +157,26 @@ async def test_check_names_everything_that_fails(directory: Path, sandbox: Sandb
     assert "which the address policy refuses" in lines[5]
 
 
+async def test_what_others_wrote_is_shown_as_it_is(directory: Path) -> None:
+    async def refuse(_: web.Request) -> web.Response:
+        return web.json_response({"error": {"message": "[/x] is [red] :bell:"}}, status=400)
+
+    app = web.Application()
+    app.router.add_get("/v1/ocr_tasks", refuse)
+    runner = web.AppRunner(app, access_log=None)
+    await runner.setup()
+    await web.TCPSite(runner, "127.0.0.1", 0).start()
+    try:
+        base_url = f"http://127.0.0.1:{runner.addresses[0][1]}/v1"
+        code, out, err = await command(settings_for(base_url, directory / "[red]"), "check")
+    finally:
+        await runner.cleanup()
+    _, api, store = out.splitlines()
+    assert (code, err) == (1, "")
+    assert "[/x] is [red] :bell:" in api
+    assert f"embedded in {directory}/[red]: " in store
+
+
 @pytest.mark.parametrize(
     ("words", "settings", "code", "told"),
     [
@@ -119,9 +191,31 @@ async def test_check_names_everything_that_fails(directory: Path, sandbox: Sandb
         ),
         (["run"], {"OCR_WATCHER_DIE_AT": "99:1"}, 2, "OCR_WATCHER_DIE_AT: '99:1' is no step"),
         (["run"], {"OCR_WATCHER_DIE_AT": "6:often"}, 2, "OCR_WATCHER_DIE_AT: '6:often' is no step"),
+        (
+            ["run"],
+            {**TOKEN, "WATCHER_REDIS__DATA_DIR": "/dev/null/x"},
+            2,
+            "WATCHER_REDIS__DATA_DIR: the embedded",
+        ),
+        (["run"], {**TOKEN, "WATCHER_REDIS__DATA_DIR": "/x" * 99}, 2, "WATCHER_REDIS__DATA_DIR: is too long"),
         (["reshard", "--to", "0"], {}, 2, "--to: must be from 1 to 256"),
         (["status"], {}, 1, "no daemon runs its store in"),
         (["tail", "--from", "yesterday"], {}, 2, "--from: 'yesterday' is not a time"),
+        (["tail", "--from", "5-99999999999999999999999"], {}, 2, "is not a time; give now"),
+        (
+            ["tail", "--type", "sucess"],
+            {},
+            2,
+            "--type: 'sucess' is not known; did you mean ocr_task.success?",
+        ),
+        (["tail", "--type", "invoice.success"], {}, 2, "--type: 'invoice.success' matches no event"),
+        (
+            ["deadletters", "list", "--type", "eror"],
+            {},
+            2,
+            "--type: 'eror' is not known; did you mean ocr_task.err",
+        ),
+        (["deadletters", "drop", "--type", "*"], {}, 2, "--type: '*' is no single event type"),
         (["demo", "--rate", "0"], {}, 2, "--rate: 0 is too little"),
         (["sandbox", "--port", "70000"], {}, 2, "--port: must be from 0 to 65535"),
         (["no-such-command"], {}, 2, "No such command"),
@@ -132,6 +226,18 @@ async def test_what_is_wrong_is_said_in_a_line(
 ) -> None:
     found, _, err = await command({"WATCHER_REDIS__DATA_DIR": str(directory), **settings}, *words)
     assert (found, told in err) == (code, True), err
+
+
+@pytest.mark.parametrize("name", ["WATCHER_REDIS__PORT", "WATCHER_HTTP__PORT"])
+async def test_a_port_in_use_is_a_fault_of_its_setting(name: str, directory: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        settings = settings_for("http://127.0.0.1:1/v1", directory, **{name: str(port)})
+        code, _, err = await command(settings, "run")
+    (fault,) = [line for line in err.splitlines() if line.startswith("WATCHER_")]
+    assert code == 2
+    assert fault.startswith(f"{name}: ")
+    assert f"cannot listen on 127.0.0.1:{port} (Address already in use); stop what uses it" in fault
 
 
 async def test_the_version_is_said() -> None:

@@ -168,3 +168,44 @@ async def test_an_embedded_store_is_run_for_it_also_after_a_kill(directory: Path
         code, out, _ = await command(two, "tail", "--from", "beginning", "--no-follow", "--json")
         events = [json.loads(line)["id"] for line in out.splitlines()]
         assert len(events) == len(set(events)) > 0
+
+
+@pytest.mark.timeout(180)
+async def test_a_scope_that_was_reset_beside_its_daemon_is_found_and_moved(
+    directory: Path, sandbox: Sandbox
+) -> None:
+    """What ends while no daemon runs is published after the move: its start was not lost on the way."""
+    world, clock = sandbox.world, SystemClock()
+    settings = settings_for(sandbox.base_url, directory, WATCHER_POLL__START="baseline")
+    two = {**settings, "WATCHER_REDIS__SHARDS": "2"}
+
+    async def watched() -> list[str] | None:
+        code, out, err = await command(settings, "status", "--json")
+        assert code == 0, err
+        return [each["scope"] for each in json.loads(out)["scopes"] if each["lag"] is not None]
+
+    async with running(settings, directory) as daemon:
+        await until_ready(daemon)
+        for _ in range(2):
+            code, _, err = await command(settings, "reset", "-", "--yes")
+            assert code == 0, err
+            assert await eventually(watched, "the scope was never watched again") == ["-"]
+        left = from_seconds(clock.time())
+
+    async def ended() -> set[str] | None:
+        now = from_seconds(clock.time())
+        tasks = {str(task.id) for task in world.truth(now) if left < task.created_at and task.ended_by(now)}
+        return tasks if len(tasks) > 10 else None
+
+    lost = await eventually(ended, "the simulated API stands still")
+    code, out, err = await command(settings, "reshard", "--to", "2", "--yes")
+    assert (code, "moved 1 scopes" in out) == (0, True), err
+    async with running(two, directory / "store") as daemon:
+
+        async def published() -> bool:
+            code, out, err = await command(two, "tail", "--from", "beginning", "--no-follow", "--json")
+            assert code == 0, err
+            return lost <= {json.loads(line)["subject"] for line in out.splitlines()}
+
+        await until_ready(daemon)
+        await eventually(published, "what ended while no daemon ran was never published")

@@ -55,6 +55,13 @@ def instruction(name: str) -> str:
     return re.findall(rf"^{name} +(.*)$", text, re.MULTILINE)[-1].strip()  # type: ignore[no-any-return]  # re's Any
 
 
+@pytest.mark.parametrize(
+    "path", [*sorted(DEPLOY.rglob("*.*")), ROOT / "README.md"], ids=lambda path: path.name
+)
+def test_nobody_is_told_to_install_it_from_an_index_that_does_not_have_it(path: Path) -> None:
+    assert not re.search(r"pip install [^\n]*\bocr-watcher\b(?!/)", path.read_text())
+
+
 @pytest.fixture(scope="module")
 def compose() -> Any:
     return yaml.safe_load(COMPOSE.read_text())

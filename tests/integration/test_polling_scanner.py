@@ -213,17 +213,18 @@ class TestEvents:
         assert b'"recognized_data":{"total_amount": 1.10}' in thick.data
 
     async def test_document_types_that_are_not_watched_are_not_told(self, daemon: Daemon, api: Api) -> None:
+        """A task of which no type is known, such as one that failed, is told in any case."""
         daemon.publication = Publication(
             "t", "https://api.example", recognized_data=False, document_types=frozenset({"receipt"})
         )
         await daemon.begin()
         await daemon.cycle()
         for kind in ("receipt", "invoice", None):
-            api.add(life(str(kind), T0 + 1, (T0 + 12, "success"), document_type=kind))
+            api.add(life(str(kind), T0 + 1, (T0 + 12, "success" if kind else "error"), document_type=kind))
         await daemon.cycles(1)
         assert set((await daemon.state()).in_flight) == {"receipt", "None"}
         await daemon.cycles(3)
-        assert sorted(await daemon.told()) == [("None", "success"), ("receipt", "success")]
+        assert sorted(await daemon.told()) == [("None", "error"), ("receipt", "success")]
 
     async def test_one_that_turns_out_not_to_be_watched_is_let_go(self, daemon: Daemon, api: Api) -> None:
         daemon.publication = Publication(
@@ -253,9 +254,10 @@ class TestEvents:
 
     async def test_an_undocumented_status_is_told_and_then_the_end(self, daemon: Daemon, api: Api) -> None:
         await daemon.cycle()
-        api.add(life("t", T0 + 1, (T0 + 12, "canceled"), (T0 + 200, "success")))
+        api.add(life("t", T0 + 1, (T0 + 12, "on|hold"), (T0 + 200, "success")))
         await daemon.cycles(50)
-        assert await daemon.told() == [("t", "canceled"), ("t", "success")]
+        assert await daemon.told() == [("t", "on_hold"), ("t", "success")]
+        assert [data.status for data in await daemon.data()] == ["on|hold", "success"]
         assert [data.unknown_status for data in await daemon.data()] == [True, False]
 
     async def test_a_task_at_work_again_is_told_again_with_the_next_revision(

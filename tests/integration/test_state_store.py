@@ -129,6 +129,21 @@ class TestCommit:
         await store.commit(commit, NONCE)
         assert (await store.load(SCOPE)).in_flight == {task_id(1): last, task_id(2): 0}
 
+    @pytest.mark.parametrize(
+        "commit",
+        [
+            Commit(SCOPE, before=EMPTY, after=BEGUN),
+            Commit(SCOPE, [Change(task_id(1), created(), None, success())]),
+            Commit(SCOPE, flight={task_id(1): created()}),
+        ],
+        ids=["progress", "record", "in flight"],
+    )
+    async def test_a_scope_of_which_something_is_remembered_can_be_found(
+        self, store: Store, commit: Commit
+    ) -> None:
+        assert await store.commit(commit, NONCE) is Outcome.APPLIED
+        assert await store.scopes() == (SCOPE,)
+
     async def test_an_empty_page_applies_and_writes_nothing(self, store: Store, client: Redis) -> None:
         before = await everything(client)
         assert await store.commit(Commit(SCOPE), NONCE) is Outcome.APPLIED
@@ -227,12 +242,13 @@ class TestAllOrNothing:
 
     COMMIT = replace(ended(1), flight={task_id(1): None, task_id(2): created()}, before=EMPTY, after=BEGUN)
 
-    @pytest.mark.parametrize("wrong", ["events", "in_flight", "buckets", "scope", "tasks"])
+    @pytest.mark.parametrize("wrong", ["events", "in_flight", "buckets", "scopes", "scope", "tasks"])
     async def test_on_a_key_of_another_type(self, redis: Redis, wrong: str) -> None:
         name = {
             "events": KEYS.events,
             "in_flight": KEYS.in_flight(SCOPE),
             "buckets": KEYS.buckets(SCOPE),
+            "scopes": KEYS.scopes,
             "scope": KEYS.scope(SCOPE),
             "tasks": KEYS.tasks(SCOPE, HOUR),
         }[wrong]
@@ -255,6 +271,7 @@ class TestAllOrNothing:
 
     async def test_on_a_stream_that_has_come_to_its_end(self, redis: Redis) -> None:
         await redis.set(KEYS.lease, NONCE)
+        await Store(redis, KEYS).register(SCOPE)
         await redis.xadd(KEYS.events, {"id": "x"}, id=f"{2**64 - 1}-{2**64 - 1}")
         before = await everything(redis)
         with pytest.raises(StoreError, match="last possible ID"):
@@ -277,12 +294,13 @@ class TestAllOrNothing:
         KEYS.events,
         KEYS.in_flight(SCOPE),
         KEYS.buckets(SCOPE),
+        KEYS.scopes,
         KEYS.scope(SCOPE),
         KEYS.tasks(SCOPE, HOUR),
     )
     # What the script is given, part by part: records, flight, buckets, width of an entry, entries.
     GOOD = (
-        ["2", "5", "start", "", "{}", "6", "task", "", "success|0|1|"],
+        ["2", "6", "start", "", "{}", "7", "task", "", "success|0|1|"],
         ["2", "task", "", "other", "17"],
         ["1", "500000"],
         ["4", "1", "id", "event", "data", "{}"],
@@ -291,7 +309,7 @@ class TestAllOrNothing:
     @staticmethod
     async def run(redis: Redis, *parts: list[str]) -> list[bytes]:
         keys = TestAllOrNothing.NAMES
-        arguments = [NONCE, *chain.from_iterable(parts)]
+        arguments = [NONCE, SCOPE.key, *chain.from_iterable(parts)]
         answer = await redis.eval(script("watcher.state", "commit"), len(keys), *keys, *arguments)
         return cast("list[bytes]", answer)
 
@@ -306,8 +324,8 @@ class TestAllOrNothing:
             (0, ["x"], "a count is not a whole number"),
             (0, ["-1"], "a count is not a whole number"),
             (0, ["1.5"], "a count is not a whole number"),
-            (0, ["9", "5", "start", "", "{}"], "a count is not a whole number|too few"),
-            (0, ["1", "7", "f", "", "v"], "no such hash"),
+            (0, ["9", "6", "start", "", "{}"], "a count is not a whole number|too few"),
+            (0, ["1", "8", "f", "", "v"], "no such hash"),
             (0, ["1", "x", "f", "", "v"], "no such hash|index"),
             (0, ["1", "2", "f", "", "v"], "hash|WRONGTYPE"),
             (1, ["1", "task", "soon"], "created_at is not a whole number"),

@@ -101,7 +101,12 @@ def test_which_events_an_endpoint_wants(
         ("", "{}", "has the wrong type; give a list"),
         ("", "[" * 100_000, "not JSON (nested too deeply)"),
         ("[0]", "[3]", "has the wrong type; give a table of settings"),
-        ("", endpoint()[:-1] + "," + endpoint()[1:], "two endpoints are named a"),
+        ("", endpoint()[:-1] + "," + endpoint()[1:], "several endpoints are named a; give"),
+        (
+            "",
+            "[" + ",".join(endpoint(name=name)[1:-1] for name in "aabbc") + "]",
+            "several endpoints are named a and b; give each",
+        ),
         ("", endpoint(events=["processing"]), "a waits for ocr_task.processing, which is not published; add"),
         ("[0].name", endpoint(name="A b"), "'A b' cannot be a name; give 1 to 64 of a-z, 0-9, _ and -"),
         ("[0].name", endpoint(name=""), "'' cannot be a name"),

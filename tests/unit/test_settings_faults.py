@@ -152,7 +152,7 @@ def test_a_wrong_value(name: str, text: str, told: str) -> None:
         ({"HTTP__HOST": "watcher.local"}, "WATCHER_HTTP__TOKEN: is missing"),
         (
             {"ALERTS__URLS": "json://x", "EVENTS__TYPES": "success"},
-            "WATCHER_ALERTS: its URLS would never be told of an error, which is not published; add error to",
+            "WATCHER_ALERTS__URLS: would never be told of an error, which is not published; add error to",
         ),
     ],
 )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import typer
+from rich.text import Text
 
 from watcher.cli.common import console, event_loop
 from watcher.ops.checks import Finding, run_checks
@@ -18,10 +19,10 @@ def check() -> None:
     out = console()
 
     def show(finding: Finding) -> None:
-        mark = "[green]ok  [/green]" if finding.good else "[red]FAIL[/red]"
+        mark = Text("ok  ", "green") if finding.good else Text("FAIL", "red")
         if finding.doubt:
-            mark = "[yellow]warn[/yellow]"
-        out.print(mark, finding.name, "-", finding.text, markup=True)
+            mark = Text("warn", "yellow")
+        out.print(mark, finding.name, "-", finding.text)
 
     show(Finding("settings", True, "complete"))
     findings = event_loop(run_checks(settings, show))

@@ -10,13 +10,14 @@ from collections.abc import AsyncIterator, Coroutine
 from contextlib import aclosing, asynccontextmanager
 from typing import Final, TypeVar
 
+import typer
 import uvloop
 from redis.asyncio import Redis
 from rich.console import Console
 from rich.table import Table
 
-from watcher.errors import StoreError, StoreUnavailable
-from watcher.settings import Settings
+from watcher.errors import ConfigurationError, StoreError, StoreUnavailable
+from watcher.settings import Settings, values
 from watcher.state.connection import connect
 from watcher.state.embedded import embedded_url
 from watcher.state.format import readable
@@ -30,6 +31,8 @@ _GARBAGE: Final = 10_000
 """Objects made and kept between two looks for garbage: what was just made is mostly still in use."""
 WIDE: Final = 240
 """Columns where there is no terminal."""
+_ENDING: Final = (signal.SIGINT, signal.SIGTERM)
+"""Signals that end a command; the exit code is 128 and the signal's number, as a shell has it."""
 
 
 def event_loop(main: Coroutine[object, object, T]) -> T:
@@ -37,6 +40,7 @@ def event_loop(main: Coroutine[object, object, T]) -> T:
 
     Raises:
         KeyboardInterrupt: Ctrl+C ended it, wherever it was; what it had opened has been closed.
+        SystemExit: SIGTERM did, likewise.
     """
     # What has been loaded stays. Looking through all of it for garbage, as happens now and then, takes some 40 ms, in
     # which everything else waits.
@@ -47,23 +51,37 @@ def event_loop(main: Coroutine[object, object, T]) -> T:
 
 
 async def _interruptible(main: Coroutine[object, object, T]) -> T:
-    """End with Ctrl+C through the loop: a signal handler of Python's may find the loop asleep, and wake nobody."""
+    """End with a signal through the loop: a signal handler of Python's may find the loop asleep, and wake nobody."""
     this = asyncio.current_task()
-    interrupted = False
+    ended_by: int | None = None
 
-    def interrupt() -> None:
-        nonlocal interrupted
-        interrupted = True
+    def end(number: int) -> None:
+        nonlocal ended_by
+        ended_by = number
         if this is not None:
             this.cancel()
 
-    asyncio.get_running_loop().add_signal_handler(signal.SIGINT, interrupt)
+    for number in _ENDING:
+        asyncio.get_running_loop().add_signal_handler(number, end, number)
     try:
         return await main
     except asyncio.CancelledError:
-        if interrupted:
-            raise KeyboardInterrupt from None
-        raise
+        if ended_by is None:
+            raise
+        raise (KeyboardInterrupt if ended_by == signal.SIGINT else SystemExit(128 + ended_by)) from None
+
+
+def confirm(question: str) -> None:
+    """Ask a person whether to go on, and end the command unless they say yes.
+
+    While it waits the loop stands still and would hear of no signal.
+    """
+    kept = {number: signal.signal(number, lambda by, _: sys.exit(128 + by)) for number in _ENDING}
+    try:
+        typer.confirm(question, abort=True)
+    finally:
+        for number, handler in kept.items():
+            signal.signal(number, handler)
 
 
 def table(*columns: str) -> Table:
@@ -75,8 +93,24 @@ def table(*columns: str) -> Table:
 
 
 def console() -> Console:
-    """Standard output; a pipe is wide, so that nothing of a table is broken there."""
-    return Console(soft_wrap=True, highlight=False, width=None if sys.stdout.isatty() else WIDE)
+    """Standard output; a pipe is wide, so that nothing of a table is broken there.
+
+    Text is shown as it is: what others wrote may have ``[red]`` or ``:bell:`` in it.
+    """
+    width = None if sys.stdout.isatty() else WIDE
+    return Console(soft_wrap=True, highlight=False, markup=False, emoji=False, width=width)
+
+
+def event_pattern(text: str) -> str:
+    """The event types that a person asked for with ``--type``, written as an endpoint's are.
+
+    Raises:
+        ConfigurationError: no event can be of such a type, or it looks like a slip.
+    """
+    try:
+        return values.event_pattern(text)
+    except ValueError as error:
+        raise ConfigurationError([f"--type: {error}"]) from None
 
 
 @asynccontextmanager

@@ -9,11 +9,10 @@ import msgspec
 import typer
 from redis.asyncio import Redis
 
-from watcher.cli.common import all_places, console, event_loop, open_store
+from watcher.cli.common import all_places, confirm, console, event_loop, event_pattern, open_store
 from watcher.cli.times import instant
 from watcher.clock import SystemClock
 from watcher.errors import ConfigurationError
-from watcher.model import EVENT_PREFIX
 from watcher.settings import Settings, load_settings
 from watcher.state.keys import Keys
 from watcher.state.store import store_errors
@@ -58,8 +57,7 @@ def list_(
         status = f" {letter.status}" if letter.status else ""
         out.print(
             f"{letter.id}  {letter.failed_at}  {letter.endpoint}  {letter.type}  {letter.subject}  "
-            f"{letter.reason}{status} after {letter.attempts} attempts",
-            markup=False,
+            f"{letter.reason}{status} after {letter.attempts} attempts"
         )
 
     choice = _choice(ids, type, reason, since, until)
@@ -109,11 +107,13 @@ def drop(
 def _choice(
     ids: list[str] | None, type_: str | None, reason: str | None, since: str | None, until: str | None
 ) -> Choice:
-    if type_ is not None and "." not in type_:
-        type_ = EVENT_PREFIX + type_
+    if type_ is not None and "*" in type_:
+        raise ConfigurationError(
+            [f"--type: {type_[:80]!r} is no single event type; leave --type out for all"]
+        )
     return Choice(
         frozenset(ids or ()),
-        type_,
+        event_pattern(type_) if type_ is not None else None,
         reason,
         instant("--from", since) // 1000 if since else None,
         instant("--to", until) // 1000 if until else None,
@@ -162,5 +162,5 @@ async def _change(
         ]
         count = sum(len(ids) for _, _, ids in chosen)
         if count and not yes:
-            typer.confirm(question.format(count), abort=True)
+            confirm(question.format(count))
         return sum([await step(redis, keys, name, ids) for keys, name, ids in chosen if ids])

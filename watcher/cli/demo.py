@@ -8,7 +8,7 @@ import typer
 from rich.console import Console
 from rich.live import Live
 
-from watcher.cli.common import event_loop
+from watcher.cli.common import console, event_loop
 from watcher.demo.truth import Summary
 from watcher.demo.view import LiveView, print_summary
 from watcher.demo.world import Scenario, staged
@@ -40,24 +40,24 @@ def demo(
     if wrong:
         raise ConfigurationError(wrong)
     scenario = Scenario(duration=duration, rate=rate, seed=seed, faults=faults, kill=kill)
-    summary = event_loop(_play(scenario, Console(soft_wrap=True)))
+    summary = event_loop(_play(scenario, console()))
     raise typer.Exit(0 if summary.good else 1)
 
 
-async def _play(scenario: Scenario, console: Console) -> Summary:
+async def _play(scenario: Scenario, out: Console) -> Summary:
     async with staged(scenario) as stage:
-        console.print(
+        out.print(
             f"Simulated API at {stage.sandbox.base_url}: {scenario.rate:g} tasks a second for "
             f"{scenario.duration:g} s, recognised in 3 to 5 s; the daemon looks every {scenario.interval:g} s."
         )
-        if console.is_terminal:
+        if out.is_terminal:
             view = LiveView(stage)
-            with Live(view, console=console, refresh_per_second=8, transient=True):
+            with Live(view, console=out, refresh_per_second=8, transient=True):
                 summary = await stage.play(view.show)
         else:
-            summary = await stage.play(lambda entry: console.print(as_line(entry.event)))
-        print_summary(console, stage, summary)
+            summary = await stage.play(lambda entry: out.print(as_line(entry.event)))
+        print_summary(out, stage, summary)
         if not summary.good:
-            console.print("The end of the daemon's log:")
-            console.print("\n".join(stage.daemon.log.read_text(errors="replace").splitlines()[-20:]))
+            out.print("The end of the daemon's log:")
+            out.print("\n".join(stage.daemon.log.read_text(errors="replace").splitlines()[-20:]))
     return summary

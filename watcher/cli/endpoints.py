@@ -15,7 +15,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 from yarl import URL
 
-from watcher.cli.common import all_places, console, event_loop, open_store, table
+from watcher.cli.common import all_places, confirm, console, event_loop, open_store, table
 from watcher.cli.times import instant
 from watcher.clock import SystemClock
 from watcher.errors import ConfigurationError
@@ -173,7 +173,7 @@ async def _drop(settings: Settings, name: str, yes: bool) -> None:
         if not yes:
             lane = (await all_stats(redis, await all_places(redis, settings), []))[name]
             question = f"Forget {lane.depth} deliveries and {lane.dead_letters} dead letters of {name}?"
-            typer.confirm(question, abort=True)
+            confirm(question)
         waited = sum([await control.forget(redis, keys, name) for keys in await all_places(redis, settings)])
         print(f"forgot {name} and {waited} deliveries")
 

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from watcher.cli.common import event_loop, open_store
+from watcher.cli.common import confirm, event_loop, open_store
 from watcher.errors import ConfigurationError
 from watcher.model import EntityId, Scope
 from watcher.settings import Settings, load_settings
@@ -42,6 +42,6 @@ async def _confirmed(store: Store, scope: Scope, yes: bool) -> None:
         "Tasks that end before its next cycle may go untold unless WATCHER_POLL__START covers them"
     )
     if not yes:
-        typer.confirm(question, abort=True)
+        confirm(question)
     await store.reset(scope)
     print(f"forgot scope {scope.key}")

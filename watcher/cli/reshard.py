@@ -12,7 +12,7 @@ from rich.console import Console
 from rich.progress import BarColumn, TaskProgressColumn, TextColumn, TimeRemainingColumn
 from rich.progress import Progress as Bar
 
-from watcher.cli.common import console, event_loop
+from watcher.cli.common import confirm, console, event_loop
 from watcher.clock import SystemClock
 from watcher.errors import ConfigurationError
 from watcher.fleet.registry import forget_the_dead
@@ -48,7 +48,7 @@ async def _reshard(settings: Settings, to: int, yes: bool, dry_run: bool) -> Non
         if dry_run:
             return
         if not yes:
-            typer.confirm(f"Move the state to {to} shards?", abort=True)
+            confirm(f"Move the state to {to} shards?")
         if alone:
             await forget_the_dead(redis, found.layout.all)
         done = await _with_bar(redis, found, settings.redis.wait_replicas)

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Final
 
 from watcher.errors import WatcherError
+from watcher.state.embedded import child
 
 STOPPING: Final = 30.0
 """Seconds that a clean stop may take before the daemon is killed."""
@@ -35,11 +36,10 @@ class Daemon:
     async def start(self, **more: str) -> None:
         """Start the process, with more in its environment; it is not waited for."""
         with self.log.open("ab") as log:
+            # Should this process be killed, the daemon ends as well.
             self._process = await asyncio.create_subprocess_exec(
-                sys.executable,
-                "-m",
-                "watcher",
-                "run",
+                *(sys.executable, "-I", "-S", child.__file__, str(os.getpid())),
+                *(sys.executable, "-m", "watcher", "run"),
                 env={**self._environment, **more},
                 cwd=self._directory,
                 stdin=asyncio.subprocess.DEVNULL,

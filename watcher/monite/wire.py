@@ -22,6 +22,9 @@ T = TypeVar("T")
 LAST_INSTANT: Final = Micros(2**53)
 """Where microseconds stop being exact as a double, the store's number: in the year 2255."""
 
+MAX_STATUS: Final = 64
+"""Characters of a status. An undocumented one may be anything printable: it must not stop its scope."""
+
 MAX_PAGE_TOKEN: Final = 4096
 """Characters of a page token; a longer one would not fit into a URL."""
 
@@ -29,7 +32,6 @@ DEFAULT_LIFETIME: Final = 600.0
 """Seconds, for a token that came without ``expires_in``, which OAuth 2.0 only recommends (RFC 6749, 5.1)."""
 
 _is_id = re.compile(r"[!-~]{1,128}").fullmatch
-_is_status = re.compile(r"[a-z0-9_]{1,64}").fullmatch  # it becomes a metric label and part of an event type
 _is_token = re.compile(r"[!-~]{1,16384}").fullmatch  # it becomes a header
 
 
@@ -153,8 +155,8 @@ def _decode(decoder: Callable[[bytes], T], body: bytes) -> T:
 
 
 def _task(row: _TaskRow) -> Task:
-    if not _is_status(row.status):
-        raise InvalidPage("the API's answer does not validate: a status that is not a short lower-case word")
+    if not (0 < len(row.status) <= MAX_STATUS and row.status.isprintable()):
+        raise InvalidPage("the API's answer does not validate: a status that is not short printable text")
     recognized = bytes(row.recognized_data)  # a copy, so that the page can be freed
     return Task(
         id=TaskId(_checked_id(row.id)),

@@ -7,7 +7,7 @@ import socket
 import ssl
 from base64 import b64encode
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Final
 
 from yarl import URL
@@ -80,25 +80,29 @@ async def _permitted(endpoint: Endpoint, origin: str, clock: Clock) -> str:
 
 
 async def _dial(url: URL, endpoint: Endpoint) -> tuple[str, _Streams]:
-    """A connection to the first address that the policy allows."""
+    """A connection to the first address that the policy allows and that takes one, as a delivery finds it."""
     with _told(url):
-        address = await _allowed(url, endpoint.network)
-        if url.scheme != "https":
-            return address, await asyncio.open_connection(address, url.port)
-        tls = tls_context(endpoint)
-        return address, await asyncio.open_connection(address, url.port, ssl=tls, server_hostname=url.host)
+        *others, last = await _allowed(url, endpoint.network)
+        tls = tls_context(endpoint) if url.scheme == "https" else None
+        name = url.host if tls else None
+        for address in others:
+            with suppress(OSError):
+                async with asyncio.timeout(PATIENCE / (len(others) + 1)):
+                    return address, await asyncio.open_connection(
+                        address, url.port, ssl=tls, server_hostname=name
+                    )
+        return last, await asyncio.open_connection(last, url.port, ssl=tls, server_hostname=name)
 
 
-async def _allowed(url: URL, network: Network) -> str:
+async def _allowed(url: URL, network: Network) -> list[str]:
     found = await asyncio.get_running_loop().getaddrinfo(url.host, url.port, type=socket.SOCK_STREAM)
     addresses = list(dict.fromkeys(str(each[4][0]) for each in found))
-    for address in addresses:
-        if is_allowed(address, network):
-            return address
-    raise CheckError(
-        f"{url.host} is {', '.join(addresses)}, which the address policy refuses; "
-        'give another url, or network = "any" if it is your own network'
-    )
+    if allowed := [address for address in addresses if is_allowed(address, network)]:
+        return allowed
+    mend = "link-local addresses and those of cloud metadata services always are, give another url"
+    if any(is_allowed(address, "any") for address in addresses):
+        mend = 'give another url, or network = "any" if it is your own network'
+    raise CheckError(f"{url.host} is {', '.join(addresses)}, which the address policy refuses; {mend}")
 
 
 async def _tunnel(streams: _Streams, proxy: URL, url: URL, endpoint: Endpoint) -> None:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import logging
+import os
+import socket
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Final
 
@@ -17,6 +20,9 @@ from watcher.ops.access import errors_as_json
 
 LINGERING: Final = 1.0
 """Seconds for which what is left of a refused body is read, so that its sender sees the answer; a stop waits for it."""
+
+_OF_THE_HOST: Final = frozenset({errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT, errno.EINVAL})
+"""What the host of an address is to blame for, not its port."""
 
 log = structlog.get_logger()
 
@@ -69,14 +75,9 @@ class OpsServer:
         site = web.TCPSite(self._runner, host, port)
         try:
             await site.start()
-        except OSError as error:
+        except (OSError, UnicodeError) as error:
             await self._runner.cleanup()
-            raise ConfigurationError(
-                [
-                    f"WATCHER_HTTP__PORT: cannot listen on {host}:{port} ({error.strerror}); "
-                    "stop what uses it, choose another port, or 0 to have one picked"
-                ]
-            ) from error
+            raise ConfigurationError([_refused(error, host, port)]) from error
         bound = self._runner.addresses[0]
         shown = f"[{bound[0]}]" if ":" in bound[0] else bound[0]
         self.url = f"http://{shown}:{bound[1]}"
@@ -100,6 +101,22 @@ class OpsServer:
         return web.Response(
             body=generate_latest(self._registry), headers={"content-type": CONTENT_TYPE_LATEST}
         )
+
+
+def _refused(error: OSError | UnicodeError, host: str, port: int) -> str:
+    """What is wrong with an address that cannot be listened on: its host, or else its port."""
+    if isinstance(error, UnicodeError):
+        why = "no name of a host"
+    elif isinstance(error, socket.gaierror):
+        why = str(error.strerror)
+    else:
+        why = os.strerror(error.errno or 0)  # uvloop's own words are long
+        if error.errno not in _OF_THE_HOST:
+            return (
+                f"WATCHER_HTTP__PORT: cannot listen on {host}:{port} ({why}); "
+                "stop what uses it, choose another port, or 0 to have one picked"
+            )
+    return f"WATCHER_HTTP__HOST: cannot listen on {host} ({why}); give an address of this machine, such as 127.0.0.1"
 
 
 async def _alive(_: web.Request) -> web.Response:

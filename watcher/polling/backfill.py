@@ -11,7 +11,7 @@ from typing import Final
 
 import msgspec
 
-from watcher.model import DOCUMENTED, PROCESSING, SECOND, Micros, Task, Transition
+from watcher.model import DOCUMENTED, PROCESSING, SECOND, Micros, Task, Transition, kind_of
 from watcher.polling.diff import Decision, Reason, Rules, decide
 from watcher.polling.planner import memory
 from watcher.polling.widths import NARROWEST, narrower, next_width
@@ -75,14 +75,15 @@ def judge(task: Task, known: Known | None, already: Told, rules: Rules, now: Mic
         )
     decision = decide(task, known, rules, now)
     kept = decision.known
+    kind = kind_of(task.status)
     wanted = task.status in rules.kinds or task.status not in DOCUMENTED
     if decision.reason is not Reason.UNCHANGED or task.status == PROCESSING or not wanted:
         return decision
-    if task.status in kept.published:
+    if kind in kept.published:
         return decision
-    adopted = Transition(task, task.status, None, kept.revision)
+    adopted = Transition(task, kind, None, kept.revision)
     return Decision(
-        Known(kept.status, kept.revision, kept.updated_at, kept.published | {task.status}),
+        Known(kept.status, kept.revision, kept.updated_at, kept.published | {kind}),
         decision.in_flight,
         (*decision.transitions, adopted),
         Reason.CHANGED,

@@ -20,6 +20,7 @@ from watcher.model import (
     Task,
     TaskId,
     Transition,
+    kind_of,
 )
 from watcher.state.records import Known, Start
 
@@ -79,7 +80,7 @@ def decide(task: Task, known: Known | None, rules: Rules, now: Micros) -> Decisi
     revision = known.revision + left_an_end
     published = frozenset() if left_an_end else known.published
     changed = Known(task.status, revision, task.updated_at, published)
-    kinds = (task.status,) if _wanted(task.status, rules) else ()
+    kinds = _kinds(task.status, rules)
     return _concluded(task, changed, known.status, kinds, Reason.CHANGED, rules, now)
 
 
@@ -100,7 +101,7 @@ def vanish(task_id: TaskId, created_at: Micros, known: Known | None, rules: Rule
 def _first_seen(task: Task, rules: Rules, now: Micros) -> Decision:
     new = task.created_at >= rules.start.publish_since
     told = new or (task.status != PROCESSING and task.updated_at >= rules.start.started_at)
-    kinds = (task.status,) if told and _wanted(task.status, rules) else ()
+    kinds = _kinds(task.status, rules) if told else ()
     reason = Reason.FIRST_SEEN if told else Reason.ADOPTED
     return _concluded(task, Known(task.status, 0, task.updated_at), None, kinds, reason, rules, now)
 
@@ -148,5 +149,5 @@ def _in_flight(status: str, updated_at: Micros, rules: Rules, now: Micros) -> bo
     return now - updated_at < rules.stalled_after
 
 
-def _wanted(kind: str, rules: Rules) -> bool:
-    return kind in rules.kinds or kind not in DOCUMENTED
+def _kinds(status: str, rules: Rules) -> tuple[str, ...]:
+    return (kind_of(status),) if status in rules.kinds or status not in DOCUMENTED else ()

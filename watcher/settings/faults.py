@@ -13,6 +13,7 @@ from pydantic_core import ErrorDetails
 from watcher.settings.endpoint import Endpoint
 from watcher.settings.names import FIELDS, PREFIX, from_place, not_a_field, written
 from watcher.settings.sources import Layer
+from watcher.settings.whole import Misfit
 
 _KINDS: Final = {
     "float": "a number",
@@ -44,6 +45,9 @@ def explained(error: ValidationError, layers: Sequence[Layer]) -> list[str]:
 def _line(detail: ErrorDetails, layers: Sequence[Layer]) -> str:
     section, key = str(detail["loc"][0]), None
     parts = list(detail["loc"][1:])
+    error = detail.get("ctx", {}).get("error")
+    if isinstance(error, Misfit):
+        parts = [error.field]
     name, field = f"{PREFIX}{section}".upper(), None
     if section == "webhooks":
         if parts:

@@ -59,7 +59,8 @@ class MoniteSettings(BaseModel):
         (), description="ids of the entities to watch; empty: what belongs to none; all: every entity"
     )
     document_types: values.DocumentTypes = Field(
-        (), description="of invoice, credit_note, receipt; empty or all: any, also tasks without a type"
+        (),
+        description="of invoice, credit_note, receipt; empty or all: any. Tasks without a type are watched in any case",
     )
     requests_per_second: float = Field(
         24.0, gt=0, le=1000, description="requests per second, the budget shared by all replicas"

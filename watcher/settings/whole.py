@@ -23,6 +23,14 @@ from watcher.settings.sections import (
 from watcher.settings.urls import passwords
 
 
+class Misfit(ValueError):  # noqa: N818 - says what is wrong with a value, as pydantic's own do
+    """A fault of one field of a section, which shows only beside another section."""
+
+    def __init__(self, field: str, fault: str) -> None:
+        super().__init__(fault)
+        self.field = field
+
+
 class Settings(BaseSettings):
     """All settings. Made directly it reads nothing but its arguments; ``load_settings`` reads the world."""
 
@@ -53,9 +61,10 @@ class Settings(BaseSettings):
     def _alerts_can_come(cls, alerts: AlertsSettings, info: ValidationInfo) -> AlertsSettings:
         events = info.data.get("events")
         if alerts.urls and events and EVENT_PREFIX + ERROR not in events.types:
-            raise ValueError(
-                "its URLS would never be told of an error, which is not published; "
-                "add error to WATCHER_EVENTS__TYPES, or take WATCHER_ALERTS__URLS out"
+            raise Misfit(
+                "urls",
+                "would never be told of an error, which is not published; "
+                "add error to WATCHER_EVENTS__TYPES, or take it out",
             )
         return alerts
 
@@ -63,8 +72,10 @@ class Settings(BaseSettings):
     @classmethod
     def _endpoints_agree(cls, endpoints: tuple[Endpoint, ...], info: ValidationInfo) -> tuple[Endpoint, ...]:
         names = [endpoint.name for endpoint in endpoints]
-        if twice := next((name for name in names if names.count(name) > 1), None):
-            raise ValueError(f"two endpoints are named {twice}; give each a name of its own")
+        if twice := sorted({name for name in names if names.count(name) > 1}):
+            raise ValueError(
+                f"several endpoints are named {' and '.join(twice)}; give each a name of its own"
+            )
         events = info.data.get("events")
         for endpoint in endpoints:
             asked = set(endpoint.events) if "events" in endpoint.model_fields_set else set()

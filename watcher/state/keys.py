@@ -5,7 +5,7 @@
 | ``{ns}:lease`` | string | the holder's nonce; expires with the lease |
 | ``{ns}:format`` | hash | the ``version`` of all this, and the ``next`` while it is being brought there |
 | ``{ns}:mark`` | string | written to see what replicas have; expires |
-| ``{ns}:scopes`` | set | keys of the scopes that were ever watched |
+| ``{ns}:scopes`` | set | keys of the scopes that are watched or of which something is remembered |
 | ``{ns}:scope:<scope>`` | hash | ``start``: first-run rule, ``coverage``: intervals read, ``adopted``, … |
 | ``{ns}:weight`` | string | what its scopes weigh in sharing the budget, and their number; expires as the lease does |
 | ``{ns}:backfill`` | hash | what a backfill is to read, and how far it has come |

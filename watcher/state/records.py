@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from typing import Final
+from urllib.parse import quote, unquote
 
 import msgspec
 
@@ -30,9 +31,13 @@ class Known:
     published: frozenset[str] = frozenset()
 
     def encode(self) -> bytes:
-        """The record as short text, such as ``success|0|1800000000000000|success``; at most some 60 bytes."""
+        """The record as short text, such as ``success|0|1800000000000000|success``; mostly some 60 bytes at most.
+
+        A status may be any printable text, so that what is neither a letter, a digit nor one of ``_.-~/`` is written
+        as in a URL.
+        """
         kinds = ",".join(sorted(self.published))
-        return f"{self.status}|{self.revision}|{self.updated_at}|{kinds}".encode()
+        return f"{quote(self.status)}|{self.revision}|{self.updated_at}|{kinds}".encode()
 
     @classmethod
     def decode(cls, record: bytes) -> Known:
@@ -44,7 +49,7 @@ class Known:
         try:
             status, revision, updated_at, kinds = record.split(_SEPARATOR)
             return cls(
-                status.decode(),
+                unquote(status.decode(), errors="strict"),
                 int(revision),
                 Micros(int(updated_at)),
                 frozenset(kinds.decode().split(",")) if kinds else frozenset(),

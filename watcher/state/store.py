@@ -75,6 +75,7 @@ class Store:
         self._commit = redis.register_script(script(__package__, "commit"))
         self._forget = redis.register_script(script(__package__, "forget"))
         self._keep = redis.register_script(script(__package__, "keep"))
+        self._reset = redis.register_script(script(__package__, "reset"))
 
     async def load(self, scope: Scope) -> ScopeState:
         """The scope's progress and what is in flight; an empty state for one never watched."""
@@ -108,12 +109,13 @@ class Store:
             self.keys.events,
             self.keys.in_flight(commit.scope),
             self.keys.buckets(commit.scope),
+            self.keys.scopes,
             self.keys.scope(commit.scope),
         ]
         hashes: dict[int, int] = {}
         records: list[bytes | str | int] = []
         for name, before, after in _progress(commit.before, commit.after):
-            records += (5, name, before, after)
+            records += (len(keys), name, before, after)
         if commit.backfill is not None:
             keys.append(self.keys.backfill)
             records += (len(keys), "progress", *commit.backfill)
@@ -132,6 +134,7 @@ class Store:
         entries = [list(chain.from_iterable(entry.items())) for entry in commit.entries]
         args: list[bytes | str | int] = [
             nonce,
+            commit.scope.key,
             len(records) // 4,
             *records,
             len(commit.flight),
@@ -147,12 +150,12 @@ class Store:
         return Outcome(answer[0].decode())
 
     async def register(self, scope: Scope) -> None:
-        """Note that the scope is watched, for ``watcher status``."""
+        """Note that the scope is watched, before there is something to remember of it."""
         with store_errors():
             await self._redis.sadd(self.keys.scopes, scope.key)
 
     async def scopes(self) -> tuple[Scope, ...]:
-        """Every scope that was ever watched."""
+        """Every scope that was ever watched, and not forgotten since."""
         with store_errors():
             members = await self._redis.smembers(self.keys.scopes)
         names = sorted(_text(member) for member in members)
@@ -214,13 +217,14 @@ class Store:
         """Forget everything about a scope: the next run is a first run for it. Its events stay."""
         with store_errors():
             buckets = await self._redis.zrange(self.keys.buckets(scope), 0, -1)
-            await self._redis.unlink(
+            keys = [
+                self.keys.scopes,
                 self.keys.scope(scope),
                 self.keys.in_flight(scope),
                 self.keys.buckets(scope),
                 *(self.keys.tasks(scope, int(_text(bucket))) for bucket in buckets),
-            )
-            await self._redis.srem(self.keys.scopes, scope.key)
+            ]
+            await self._reset(keys=keys, args=[scope.key])
 
 
 @contextmanager

@@ -98,6 +98,15 @@ def test_what_an_earlier_backfill_read_was_told() -> None:
         ),
         pytest.param("success", Known("success", 0, NOW), [], id="an answer older than what is known"),
         pytest.param("odd", Known("odd", 0, row(T0).updated_at), ["odd"], id="an undocumented status"),
+        pytest.param(
+            "on-hold", Known("on-hold", 0, row(T0).updated_at), ["on_hold"], id="one that is no word"
+        ),
+        pytest.param(
+            "on-hold",
+            Known("on-hold", 0, row(T0).updated_at, frozenset({"on_hold"})),
+            [],
+            id="told by its kind",
+        ),
     ],
 )
 def test_what_has_a_record_is_compared_with_it(status: str, known: Known, kinds: list[str]) -> None:

@@ -188,6 +188,35 @@ def test_an_undocumented_status_is_flagged_and_told_whatever_types_are_wanted() 
     assert transition.unknown_status
 
 
+@pytest.mark.parametrize(
+    ("status", "kind"),
+    [
+        ("on-hold", "on_hold"),
+        ("On Hold", "on_hold"),
+        ("zurück", "zur_ck"),
+        ("Success", "success_"),
+        ("ERROR", "error_"),
+        ("stalled", "stalled_"),
+        ("vanished", "vanished_"),
+        ("|", "_"),
+    ],
+)
+def test_an_undocumented_status_is_told_under_a_name_and_passes_for_no_other(status: str, kind: str) -> None:
+    seen = decide(task(status), known("processing"), rules(), at(NOW))
+    assert told(seen) == [(kind, "processing", 0)]
+    assert seen.transitions[0].unknown_status
+    assert seen.known.status == seen.transitions[0].task.status == status
+    assert decide(task(status), seen.known, rules(), at(NOW)).transitions == ()
+    assert told(decide(task("success", updated=3), seen.known, rules(), at(NOW))) == [("success", status, 0)]
+
+
+def test_statuses_are_compared_as_they_came() -> None:
+    """Both are told by the same id, so one of them says it all; the later one is what is remembered."""
+    first = decide(task("on-hold"), known("processing"), rules(), at(NOW))
+    second = decide(task("on_hold", updated=3), first.known, rules(), at(NOW))
+    assert (second.reason, told(second), second.known.status) == (Reason.CHANGED, [], "on_hold")
+
+
 @pytest.mark.parametrize(("quiet", "watched"), [(0, True), (299.999_999, True), (300, False), (9000, False)])
 @pytest.mark.parametrize("before", [None, known("canceled", told="canceled"), known("processing")])
 def test_an_undocumented_status_is_watched_until_it_has_been_quiet(

@@ -1,9 +1,10 @@
-"""Run as a script: become the store's server, bound to the life of the process that asked for it.
+"""Run as a script: become another program, bound to the life of the process that asked for it.
 
     python -I -S child.py PARENT_PID PROGRAM [ARGUMENT...]
 
-A script between the daemon and its server, and not a ``preexec_fn``: code that runs between fork and exec in
-a process with threads may deadlock. It imports nothing but the standard library, so it costs some 20 ms.
+So the store's server ends with its daemon, and the demo's daemon with the demo. A script between the two, and not a
+``preexec_fn``: code that runs between fork and exec in a process with threads may deadlock. It imports nothing but the
+standard library, so it costs some 20 ms.
 """
 
 from __future__ import annotations
@@ -18,11 +19,11 @@ _PR_SET_PDEATHSIG = 1
 
 def main(parent: int, command: list[str]) -> None:
     """Replace this process by ``command``, which gets a SIGTERM when ``parent`` dies (Linux only)."""
-    os.umask(0o077)  # the server's files are for this user alone
+    os.umask(0o077)  # the program's files are for this user alone
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM, 0, 0, 0)
     if os.getppid() != parent:  # it died before it could be watched
-        sys.exit("the daemon ended before its store could start")
+        sys.exit(f"who asked for it ended before {command[0]} could start")
     try:
         os.execv(command[0], command)  # noqa: S606 - the caller chose the program; no shell is wanted
     except OSError as error:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Final
 from urllib.parse import quote
 
-from watcher.errors import StoreError
+from watcher.errors import ConfigurationError
 
 SOCKET_PATH_LIMIT: Final = 103 if sys.platform == "darwin" else 107
 """Bytes that the path of a unix socket may have: ``sun_path`` less its closing zero."""
@@ -39,21 +39,25 @@ class Place:
     def prepare(self) -> None:
         """Make the directory, readable by this user alone.
 
-        Raises StoreError where the socket's path would be too long or the directory is another user's, and
+        Raises ConfigurationError where the socket's path would be too long or the directory is another user's, and
         OSError where it cannot be made.
         """
         length = len(os.fsencode(self.socket))
         if length > SOCKET_PATH_LIMIT:
-            raise StoreError(
-                f"WATCHER_REDIS__DATA_DIR is too long: the store's socket {self.socket} has {length} bytes "
-                f"and this system allows {SOCKET_PATH_LIMIT}; choose a shorter path or a symbolic link to it"
+            raise ConfigurationError(
+                [
+                    f"WATCHER_REDIS__DATA_DIR: is too long: the store's socket {self.socket} has {length} bytes "
+                    f"and this system allows {SOCKET_PATH_LIMIT}; choose a shorter path or a symbolic link to it"
+                ]
             )
         self.store.mkdir(mode=0o700, parents=True, exist_ok=True)
         owner = self.store.lstat()
         if not stat.S_ISDIR(owner.st_mode) or owner.st_uid != os.geteuid():
-            raise StoreError(
-                f"{self.store} belongs to user {owner.st_uid} or is a link, and the watcher runs as user "
-                f"{os.geteuid()}: run it as the owner or point WATCHER_REDIS__DATA_DIR elsewhere"
+            raise ConfigurationError(
+                [
+                    f"WATCHER_REDIS__DATA_DIR: {self.store} belongs to user {owner.st_uid} or is a link, and the "
+                    f"watcher runs as user {os.geteuid()}; run it as the owner, or give another directory"
+                ]
             )
         self.store.chmod(0o700)
 

@@ -7,7 +7,7 @@ import os
 import platform
 import sys
 import threading
-from asyncio.subprocess import DEVNULL, Process
+from asyncio.subprocess import Process
 from contextlib import suppress
 from pathlib import Path
 from typing import Final
@@ -18,10 +18,10 @@ from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 from redis.exceptions import BusyLoadingError, RedisError
 
-from watcher.errors import StoreBusy, StoreError
+from watcher.errors import StoreBusy, StoreError, WatcherError
 from watcher.state.embedded.binary import check_binary, find_binary
 from watcher.state.embedded.config import render
-from watcher.state.embedded.diagnosis import explain
+from watcher.state.embedded.diagnosis import explain, unusable
 from watcher.state.embedded.lock import FileLock
 from watcher.state.embedded.place import Place
 
@@ -72,8 +72,9 @@ class EmbeddedServer:
         May be called again after the server has died. To be called from the main thread: the kernel takes the
         end of the thread that started a process for the end of its parent.
 
-        Raises StoreBusy, naming its process, while another daemon uses this directory; StoreError where there
-        is no server for this platform, where the directory cannot be used, or where its files are damaged.
+        Raises StoreBusy, naming its process, while another daemon uses this directory; ConfigurationError where the
+        directory or the port cannot be used; StoreError where there is no server for this platform, where the disk
+        is full, or where the directory's files are damaged.
         """
         if threading.current_thread() is not threading.main_thread():
             raise RuntimeError("the embedded store must be started from the main thread")
@@ -85,10 +86,7 @@ class EmbeddedServer:
             await self._run(binary)
         except OSError as error:
             await self.stop()
-            raise StoreError(
-                f"the embedded store cannot use {error.filename or self._place.store} ({error.strerror}): "
-                "point WATCHER_REDIS__DATA_DIR at a directory that this user may write and that has room"
-            ) from error
+            raise unusable(error, self._place.store) from error
         except BaseException:
             await self.stop()
             raise
@@ -158,13 +156,15 @@ class EmbeddedServer:
             await asyncio.sleep(0.02)
 
     async def _spawn(self, binary: Path, writer: FileLock) -> Process:
-        with self._place.log.open("ab") as log:
+        # Its configuration is its standard input: in a file's path it would take the characters *, ? and [ as a
+        # pattern, and where that matches nothing, start with its own defaults.
+        with self._place.log.open("ab") as log, self._place.config.open("rb") as config:
             return await asyncio.create_subprocess_exec(
                 sys.executable,
-                *("-I", "-S", str(_CHILD), str(os.getpid()), str(binary), self._place.config.name),
+                *("-I", "-S", str(_CHILD), str(os.getpid()), str(binary), "-"),
                 cwd=self._place.store,
                 env={name: os.environ[name] for name in _ENVIRONMENT if name in os.environ},
-                stdin=DEVNULL,
+                stdin=config,
                 stdout=log,
                 stderr=log,
                 pass_fds=(writer.fileno(),),
@@ -190,7 +190,7 @@ class EmbeddedServer:
                 else:
                     return
                 if process.returncode is not None:
-                    raise StoreError(self._why_ended(process.returncode, binary, log_start))
+                    raise self._why_ended(process.returncode, binary, log_start)
                 if loop.time() - heard > _SILENCE_SECONDS:
                     raise StoreError(
                         f"the embedded server does not answer on {self._place.socket}: "
@@ -212,7 +212,7 @@ class EmbeddedServer:
         log.replace(log.with_suffix(".log.1"))
         return 0
 
-    def _why_ended(self, code: int, binary: Path, log_start: int) -> str:
+    def _why_ended(self, code: int, binary: Path, log_start: int) -> WatcherError:
         with self._place.log.open("rb") as log:
             log.seek(log_start)
             said = log.read(_LOG_BYTES).decode(errors="replace")

@@ -1,17 +1,18 @@
 --[[
 Purpose  Write what one page brought, if this daemon still holds the lease and nothing of it has changed since
-         it was read. One atomic step: records, in-flight index, coverage and stream entries.
-KEYS     1 lease, 2 event stream, 3 in-flight index, 4 bucket index, 5… hashes
-ARGV     nonce,
+         it was read. One atomic step: records, in-flight index, coverage and stream entries. A scope of which
+         something is remembered is in the set of scopes.
+KEYS     1 lease, 2 event stream, 3 in-flight index, 4 bucket index, 5 scopes, 6… hashes
+ARGV     nonce, scope,
          n, then n times: KEYS index of the hash, field, expected ("" = absent), new value,
          n, then n times: task id, created_at ("" = no longer in flight),
          n, then n times: bucket,
          w, n, then n times: w values, the names and values of an entry's fields
 Returns  {"applied", events appended} | {"fenced"} | {"conflict", field}
-Effects  All or nothing: every argument and every key's type is checked before the first write, because an
-         error does not roll back what a script has written.
+Effects  All or nothing but for the scope's place in the set: every argument and every other key's type is
+         checked before the first write, because an error does not roll back what a script has written.
 ]]
-local at = 1
+local at = 2
 local function take()
   at = at + 1
   local value = ARGV[at]
@@ -54,7 +55,9 @@ for _, row in ipairs(records) do
   if (redis.call('HGET', hash, row[2]) or '') ~= row[3] then return {'conflict', row[2]} end
 end
 
--- First what may still fail: a stream that another program has brought to its last possible id.
+-- First what may still fail. The scope may stand in the set alone, as it does before its first cycle. A stream may
+-- have been brought to its last possible id by another program.
+if #records + #flight > 0 then redis.call('SADD', KEYS[5], ARGV[2]) end
 for _, fields in ipairs(events) do redis.call('XADD', KEYS[2], '*', unpack(fields)) end
 for _, row in ipairs(records) do redis.call('HSET', KEYS[tonumber(row[1])], row[2], row[4]) end
 for _, row in ipairs(flight) do
