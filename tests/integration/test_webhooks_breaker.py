@@ -150,6 +150,19 @@ class TestBreaker:
         assert (await state(stage)).paused == "failing"
         assert len(await stage.waiting()) == 20
 
+    async def test_what_refuses_everything_for_too_long_is_paused_though_it_answers(
+        self, stage: Stage
+    ) -> None:
+        [one, two, three] = await stage.claim(most=3)
+        refused = Effect(answered=True)
+        await stage.settle([Settlement(one, Retried(NOW + 9000, RECORD), refused)])
+        await stage.settle([Settlement(two, Delivered())], NOW + 1000)
+        await stage.settle([Settlement(three, Retried(NOW + 9000, RECORD), refused)], NOW + 2000)
+        for at, paused in ((3600, ""), (5599, ""), (5600, Pause.FAILING)):
+            [claim] = await stage.claim(now=NOW + at, most=1)
+            settled = await stage.settle([Settlement(claim, Retried(NOW + 9000, RECORD), refused)], NOW + at)
+            assert (settled.opened, settled.paused) == (0, paused), "since the first after the last delivery"
+
 
 class TestHold:
     async def test_nothing_is_claimed_before_the_endpoint_wants_it(self, stage: Stage) -> None:

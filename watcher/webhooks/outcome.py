@@ -82,7 +82,8 @@ Outcome = Delivered | Retry | Dead
 class Effect:
     """What an attempt says of the endpoint as a whole, beside the delivery.
 
-    ``answered``: it is at work, whatever it thinks of the event. ``failed``: it counts among the failures in a
+    ``answered``: it is at work, whatever it thinks of the event; if it refuses everything for days, it has failed all
+    the same. ``failed``: it counts among the failures in a
     row. ``hold_until``: nothing is to be sent before (unix seconds). ``gone``: the endpoint wants no more, so it
     is paused.
     """

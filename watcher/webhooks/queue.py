@@ -145,8 +145,8 @@ class Breaker(msgspec.Struct, frozen=True):
     """When an endpoint that fails is left alone; times in seconds.
 
     It opens after ``threshold`` failures in a row, with no other answer between them, for a random part of a time
-    that doubles from ``first`` to ``longest`` with each probe that fails. After ``patience`` without any
-    other answer the endpoint is paused, for somebody to look at.
+    that doubles from ``first`` to ``longest`` with each probe that fails. After ``patience`` without a delivery,
+    since the first attempt that failed in any way, the endpoint is paused, for somebody to look at.
     """
 
     threshold: int = 10
@@ -229,12 +229,12 @@ class DeliveryQueue:
         """
         delivered: list[str] = []
         others: list[Any] = []
-        failed, hold, gone, answered = 0, 0.0, False, False
+        failed, hold, gone, refused = 0, 0.0, False, False
         for one in settlements:
             if isinstance(one.result, Delivered):
                 delivered.append(one.claim.entry_id)
                 continue
-            answered = answered or one.effect.answered
+            refused = refused or one.effect.answered
             others += _words(one.claim, one.result)
             failed += one.effect.failed
             hold = max(hold, one.effect.hold_until or 0.0)
@@ -251,7 +251,7 @@ class DeliveryQueue:
             int(breaker.longest * 1000),
             jitter,
             int(breaker.patience * 1000),
-            int(answered or bool(delivered)),
+            int(refused),
             self._coalesce,
             *others,
         ]

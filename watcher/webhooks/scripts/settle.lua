@@ -6,7 +6,10 @@
 --
 -- Any answer that is no failure of the endpoint's closes the lane's breaker. Failures in a row open it from
 -- `threshold` on: for a random part of a time that doubles with each opening. While it is open, only the probe tells
--- something new: what else fails then was begun before. What has failed for too long is paused.
+-- something new: what else fails then was begun before.
+--
+-- From the first attempt that gave anything but a delivery until the next delivery, the endpoint is failing, even if it
+-- answers. What has failed for too long is paused.
 --
 -- Where an order is kept, the next of a task goes on when the one before it is delivered, dead or superseded.
 --
@@ -15,7 +18,7 @@
 --      2 now (ms)  3 failures that count against the endpoint  4 hold the lane until (ms, 0: do not)
 --      5 why to pause it, or ''
 --      6 threshold  7 first and  8 longest time open (ms)  9 part of it (0 to 1)
---      10 milliseconds of failing after which it is paused  11 whether the endpoint has answered (1 or 0)
+--      10 milliseconds of failing after which it is paused  11 whether it has refused any, being at work (1 or 0)
 --      12 whether to pass over what is no longer news (1 or 0)
 --      then for each other outcome one of
 --      'retry', id, token, due time (ms), attempts so far
@@ -154,21 +157,25 @@ while at <= #ARGV do
 end
 
 local opened = 0
-if numbers[11] == 1 then
-  redis.call('HDEL', lane, 'failures', 'failing_since', 'openings', 'open')
+local refused = numbers[11] == 1
+if delivered ~= '' then redis.call('HDEL', lane, 'failing_since') end
+if delivered ~= '' or refused then
+  redis.call('HDEL', lane, 'failures', 'openings', 'open')
   is_open = false
 end
 if failed > 0 then
-  redis.call('HSETNX', lane, 'failing_since', ARGV[2])
   local failures = redis.call('HINCRBY', lane, 'failures', failed)
   if failures >= numbers[6] and (probed or not is_open) then
     local openings = redis.call('HINCRBY', lane, 'openings', 1)
     opened = math.ceil(numbers[9] * math.min(numbers[8], numbers[7] * 2 ^ math.min(openings - 1, 30)))
     redis.call('HSET', lane, 'open', string.format('%.0f', now + opened))
   end
-  if now - tonumber(redis.call('HGET', lane, 'failing_since')) >= numbers[10] then pause = 'failing' end
 elseif probed then
   redis.call('HDEL', lane, 'open') -- it told nothing; the next one may
+end
+if failed > 0 or refused then
+  redis.call('HSETNX', lane, 'failing_since', ARGV[2])
+  if now - tonumber(redis.call('HGET', lane, 'failing_since')) >= numbers[10] then pause = 'failing' end
 end
 if hold > tonumber(redis.call('HGET', lane, 'hold') or 0) then redis.call('HSET', lane, 'hold', ARGV[4]) end
 if pause ~= '' and redis.call('HSETNX', lane, 'paused', pause) == 1 then
