@@ -76,6 +76,42 @@ class TestBreaker:
         assert (await fail(stage, await stage.claim(most=2), NOW)).opened == 0
         assert (await state(stage)).failures == 2
 
+    async def test_failures_are_counted_in_the_order_in_which_the_attempts_ended(self, stage: Stage) -> None:
+        claims = await stage.claim(most=20)
+        failed = [Settlement(claim, Retried(NOW + 300, RECORD), FAILED) for claim in claims]
+        fine = [Settlement(claim, Delivered()) for claim in claims]
+        told = [fine[each] if each % 3 == 0 else failed[each] for each in range(12)]
+        assert await stage.settle(told) == Settled(12, 0)
+        assert (await state(stage)).failures == 2
+        settled = await stage.settle([*failed[12:14], fine[14], *failed[15:18]])
+        assert (settled.opened, (await state(stage)).failures) == (2.0, 3)
+        settled = await stage.settle([failed[18], fine[19]])
+        assert (settled.opened, (await state(stage)).failures, (await state(stage)).held_until) == (0, 0, 0)
+
+    async def test_what_is_told_twice_or_too_late_counts_nothing(self, stage: Stage) -> None:
+        [gone, *claims] = await stage.claim(most=3)
+        for _ in range(2):
+            await fail(stage, claims, NOW)
+        assert (await state(stage)).failures == 2
+        paused = Settlement(gone, Retried(NOW, RECORD), Effect(gone=True, hold_until=NOW + 60))
+        assert (await stage.settle([paused])).paused == Pause.GONE
+        await control.resume(stage.redis, KEYS, "one", NOW)
+        assert await stage.settle([paused]) == Settled(0, 1)
+        after = await state(stage)
+        assert (after.paused, after.held_until, after.failures) == ("", 0, 0)
+
+    async def test_what_was_delivered_after_its_claim_is_an_answer_and_told_twice_is_none(
+        self, stage: Stage
+    ) -> None:
+        [late, *claims] = await stage.claim(most=3)
+        await fail(stage, claims, NOW)
+        await stage.claim(now=NOW + 31, most=1)
+        assert await stage.settle([Settlement(late, Delivered())], NOW + 32) == Settled(1, 0)
+        assert (await state(stage)).failures == 0
+        await fail(stage, await stage.claim(now=NOW + 32, most=1), NOW + 32)
+        assert await stage.settle([Settlement(late, Delivered())], NOW + 33) == Settled(0, 1)
+        assert (await state(stage)).failures == 1
+
     async def test_then_one_probe_decides_for_everybody(self, stage: Stage) -> None:
         await fail(stage, await stage.claim(most=3), NOW)
         other = DeliveryQueue(stage.redis, KEYS, "one", BREAKER)

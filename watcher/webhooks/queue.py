@@ -15,7 +15,7 @@ from typing import Any, Final, assert_never
 import msgspec
 from redis.asyncio import Redis
 
-from watcher.model import Pause, from_seconds, to_iso
+from watcher.model import from_seconds, to_iso
 from watcher.state.keys import Keys
 from watcher.state.lua import script
 from watcher.webhooks.bucket import Bucket
@@ -220,38 +220,30 @@ class DeliveryQueue:
         )
 
     async def settle(self, settlements: Sequence[Settlement], *, now: float, jitter: float = 1.0) -> Settled:
-        """Write down what came of claims. ``now`` is in unix seconds; ``jitter``, from 0 to 1, shortens an opening.
+        """Write down what came of claims, in the order in which the attempts ended.
 
-        Doing it twice is harmless: the second time all but the delivered are stale.
+        ``now`` is in unix seconds; ``jitter``, from 0 to 1, shortens an opening. Doing it twice is harmless: the
+        second time all are stale.
 
         Raises:
             redis.RedisError: the store is in trouble; some or all may have been written.
         """
         delivered: list[str] = []
         others: list[Any] = []
-        failed, hold, gone, refused = 0, 0.0, False, False
         for one in settlements:
             if isinstance(one.result, Delivered):
                 delivered.append(one.claim.entry_id)
-                continue
-            refused = refused or one.effect.answered
-            others += _words(one.claim, one.result)
-            failed += one.effect.failed
-            hold = max(hold, one.effect.hold_until or 0.0)
-            gone = gone or one.effect.gone
+            else:
+                others += _words(one.claim, one.result, one.effect, len(delivered))
         breaker = self._breaker
         arguments = [
             " ".join(delivered),
             int(now * 1000),
-            failed,
-            math.ceil(hold * 1000),
-            Pause.GONE if gone else "",
             breaker.threshold,
             int(breaker.first * 1000),
             int(breaker.longest * 1000),
             jitter,
             int(breaker.patience * 1000),
-            int(refused),
             self._coalesce,
             *others,
         ]
@@ -270,20 +262,31 @@ def _claim(row: Sequence[Any], ends: int) -> Claim:
     )
 
 
-def _words(claim: Claim, result: Retried | Died | GiveBack | Superseded) -> Iterator[Any]:
-    """What came of a claim, as ``settle.lua`` takes it."""
+def _words(
+    claim: Claim, result: Retried | Died | GiveBack | Superseded, effect: Effect, place: int
+) -> Iterator[Any]:
+    """What came of a claim, as ``settle.lua`` takes it; ``place`` is how many deliveries came before it."""
     match result:
         case Retried(at, record):
-            due = int(at * 1000)
-            yield from ("retry", claim.entry_id, claim.ends, due, msgspec.json.encode(record))
+            yield from ("retry", claim.entry_id, claim.ends, place, *_said(effect))
+            yield from (int(at * 1000), msgspec.json.encode(record))
         case Died(record, answer):
-            yield from ("dead", claim.entry_id, claim.ends, record.reason or "", record.count)
-            status = "" if record.status is None else record.status
-            yield from (status, answer, to_iso(from_seconds(record.last / 1000)))
-            yield msgspec.json.encode(record.history)
+            yield from ("dead", claim.entry_id, claim.ends, place, *_said(effect))
+            yield from (record.reason or "", record.count, "" if record.status is None else record.status)
+            yield from (answer, to_iso(from_seconds(record.last / 1000)), msgspec.json.encode(record.history))
         case GiveBack():
-            yield from ("release", claim.entry_id, claim.ends, claim.due)
+            yield from ("release", claim.entry_id, claim.ends, place, claim.due)
         case Superseded():
-            yield from ("superseded", claim.entry_id, claim.ends)
+            yield from ("superseded", claim.entry_id, claim.ends, place)
         case _:
             assert_never(result)
+
+
+def _said(effect: Effect) -> tuple[str, int]:
+    """What an attempt says of the endpoint, and until when the lane is held for it (ms; 0: it is not)."""
+    hold = math.ceil((effect.hold_until or 0.0) * 1000)
+    if effect.gone:
+        return "gone", hold
+    if effect.failed:
+        return "failed", hold
+    return ("refused" if effect.answered else "none"), hold
