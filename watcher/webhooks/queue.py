@@ -131,7 +131,7 @@ class Settled:
 
     ``opened`` are the seconds for which the breaker has opened by them, 0 if it has not; ``paused`` is why the
     endpoint has been paused by them, empty if it has not. ``going_on`` are the deliveries that stood behind them and
-    are due now.
+    are due now. ``held`` says whether the endpoint is left alone for longer than before, since it asked for that.
     """
 
     settled: int
@@ -139,6 +139,7 @@ class Settled:
     opened: float = 0.0
     paused: str = ""
     going_on: int = 0
+    held: bool = False
 
 
 class Breaker(msgspec.Struct, frozen=True):
@@ -247,8 +248,10 @@ class DeliveryQueue:
             self._coalesce,
             *others,
         ]
-        settled, stale, opened, paused, going_on = await self._settle(keys=self._settle_keys, args=arguments)
-        return Settled(settled, stale, opened / 1000, paused.decode(), going_on)
+        settled, stale, opened, paused, going_on, held = await self._settle(
+            keys=self._settle_keys, args=arguments
+        )
+        return Settled(settled, stale, opened / 1000, paused.decode(), going_on, bool(held))
 
 
 def _claim(row: Sequence[Any], ends: int) -> Claim:

@@ -27,7 +27,7 @@
 --      where place is how many of what was delivered came before it, effect what it says of the endpoint ('none',
 --      'refused': it is at work, 'failed', 'gone': it wants no more) and hold until when to hold the lane (ms, 0: do not)
 -- Returns how many were settled, how many stale, milliseconds for which the breaker opened or 0, why it paused or '',
---         how many others go on
+--         how many others go on, 1 if the lane is held for longer than it was or 0
 
 -- Includes parts
 -- Includes order
@@ -192,6 +192,7 @@ local function deliver(last)
   if removed > 0 then
     close()
     failing_since, told = 0, true
+    redis.call('HSET', lane, 'delivered_at', ARGV[2])
   end
 end
 
@@ -242,4 +243,4 @@ if pause ~= '' and redis.call('HSETNX', lane, 'paused', pause) == 1 then
 else
   pause = ''
 end
-return { settled, stale, opened, pause, going_on }
+return { settled, stale, opened, pause, going_on, hold > tonumber(lane_was[5] or 0) and 1 or 0 }
