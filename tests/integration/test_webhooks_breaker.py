@@ -16,7 +16,7 @@ from tests.unit.webhooks.stage import Stage
 from tests.unit.webhooks.world import World, arrived, until
 from watcher.model import Pause
 from watcher.webhooks import control
-from watcher.webhooks.outcome import Delivered, Effect, Reason
+from watcher.webhooks.outcome import BUSY, Delivered, Effect, Reason
 from watcher.webhooks.queue import (
     Breaker,
     Claim,
@@ -216,6 +216,33 @@ class TestHold:
         await stage.settle([Settlement(three, Delivered())])
         assert await stage.claim(now=NOW + 59.999) == []
 
+    async def test_what_is_busy_is_held_for_longer_each_time_until_it_takes_something(
+        self, stage: Stage
+    ) -> None:
+        stage.queue = DeliveryQueue(stage.redis, KEYS, "one", Breaker(threshold=100, longest=5.0))
+        now, waits = NOW, []
+        for _ in range(5):
+            waits.append(await self.busy(stage, await stage.claim(now=now, most=2), now))
+            now += waits[-1]
+        assert waits == [1, 2, 4, 5, 5], "and two of one moment count once"
+        [claim] = await stage.claim(now=now, most=1)
+        await stage.settle([Settlement(claim, Delivered())], now)
+        assert await self.busy(stage, await stage.claim(now=now, most=1), now, jitter=0.0) == 0.5
+
+    async def busy(self, stage: Stage, claims: Sequence[Claim], now: float, jitter: float = 1.0) -> float:
+        busy = [Settlement(claim, Retried(now + 9000, RECORD), BUSY) for claim in claims]
+        assert (await stage.queue.settle(busy, now=now, jitter=jitter)).held
+        wait = (await state(stage)).held_until - now
+        assert await stage.claim(now=now + wait - 0.001) == []
+        return wait
+
+    async def test_being_busy_shortens_no_hold_that_was_asked_for(self, stage: Stage) -> None:
+        asked = Effect(failed=True, hold_until=NOW + 60)
+        results = [Retried(NOW + 300, RECORD)] * 2
+        told = zip(await stage.claim(most=2), results, (asked, BUSY), strict=True)
+        await stage.settle([Settlement(*each) for each in told])
+        assert (await state(stage)).held_until == NOW + 60
+
 
 class TestRate:
     async def test_replicas_share_one_bucket(self, stage: Stage) -> None:
@@ -312,6 +339,26 @@ class TestLane:
             assert len(receiver.requests) == 1
             await world.let_pass(1, receiver.received(3))
             await world.settled()
+
+    @pytest.mark.parametrize("status", [429, 502, 503, 504])
+    async def test_what_is_busy_is_slowed_though_it_does_not_say_for_how_long(
+        self, world: World, status: int
+    ) -> None:
+        async with (
+            receiving(*[answer(status)] * 3, answer()) as receiver,
+            world.running(endpoint(url=receiver.url, concurrency=1)),
+        ):
+            await publish(world.redis, *(event(number) for number in range(50)))
+            await receiver.received(1)
+            await world.attempted(1)
+            await world.clock.advance(0.74)
+            assert len(receiver.requests) == 1, "held for three quarters of a second"
+            await world.let_pass(0.01, receiver.received(2))
+            since = world.clock.time()
+            await world.let_pass(1, receiver.received(3))
+            assert world.clock.time() >= since + 1.5
+            await world.let_pass(1, world.settled())
+            assert set(arrived(receiver).values()) == {1, 2}
 
     async def test_a_dead_endpoint_is_probed_and_not_hammered(self, world: World) -> None:
         async with (

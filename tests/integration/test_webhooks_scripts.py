@@ -27,7 +27,7 @@ pytestmark = pytest.mark.every_server
 
 ORDER_KEYS = [KEYS.line("one"), KEYS.ordered("one")]
 ACCEPT_KEYS = [KEYS.events, KEYS.cursor(GROUP), KEYS.endpoints, KEYS.due("one"), KEYS.waiting("one")]
-SETTLE_WORDS = ["", 5, 10, 2000, 60000, 1, 5000, 0]
+SETTLE_WORDS = ["", 5, 10, 2000, 60000, 1, 5000, 0, 1000]
 RECORD = Record(1, 5, 6, 500, Reason.HTTP_5XX)
 
 
@@ -435,7 +435,7 @@ async def test_a_server_out_of_memory_still_lets_deliveries_go(stage: Stage, acc
         [],
         ["ID"],
         ["nonsense", *SETTLE_WORDS[1:]],
-        *[["ID", *SETTLE_WORDS[1:at], "x", *SETTLE_WORDS[at + 1 :]] for at in range(1, 8)],
+        *[["ID", *SETTLE_WORDS[1:at], "x", *SETTLE_WORDS[at + 1 :]] for at in range(1, 9)],
         ["ID", *SETTLE_WORDS[1:], "vanished", "ID"],
         ["ID", *SETTLE_WORDS[1:], "retry", "ID", 5, 0, "none", 0, 5],
         ["ID", *SETTLE_WORDS[1:], "retry", "x", 5, 0, "none", 0, 5, "{}"],

@@ -147,13 +147,16 @@ class Breaker(msgspec.Struct, frozen=True):
 
     It opens after ``threshold`` failures in a row, with no other answer between them, for a random part of a time
     that doubles from ``first`` to ``longest`` with each probe that fails. After ``patience`` without a delivery,
-    since the first attempt that failed in any way, the endpoint is paused, for somebody to look at.
+    since the first attempt that failed in any way, the endpoint is paused, for somebody to look at. One that is
+    busy and does not say for how long is held for half to all of a time that doubles from ``moment`` to ``longest``
+    until the next delivery.
     """
 
     threshold: int = 10
     first: float = 2.0
     longest: float = 30.0
     patience: float = 5 * 86_400.0
+    moment: float = 1.0
 
 
 DEFAULT_BREAKER: Final = Breaker()
@@ -246,6 +249,7 @@ class DeliveryQueue:
             jitter,
             int(breaker.patience * 1000),
             self._coalesce,
+            int(breaker.moment * 1000),
             *others,
         ]
         settled, stale, opened, paused, going_on, held = await self._settle(
@@ -291,5 +295,5 @@ def _said(effect: Effect) -> tuple[str, int]:
     if effect.gone:
         return "gone", hold
     if effect.failed:
-        return "failed", hold
+        return ("busy" if effect.busy else "failed"), hold
     return ("refused" if effect.answered else "none"), hold

@@ -12,12 +12,16 @@
 -- From the first attempt that gave anything but a delivery until the next delivery, the endpoint is failing, even if it
 -- answers. What has failed for too long is paused.
 --
+-- What is busy is held for half to all of a time that doubles until the next delivery; what is answered while it is held
+-- was begun before, and tells nothing new.
+--
 -- Where an order is kept, the next of a task goes on when the one before it is delivered, dead or superseded.
 --
 -- KEYS 1 due  2 claimed  3 waiting  4 attempts  5 dead  6 events  7 lane  8 kept  9 line  10 ordered
 -- ARGV 1 ids of what was delivered, separated by spaces, in the order in which the attempts ended
 --      2 now (ms)  3 threshold  4 first and  5 longest time open (ms)  6 part of it (0 to 1)
 --      7 milliseconds of failing after which it is paused  8 whether to pass over what is no longer news (1 or 0)
+--      9 first time held for being busy (ms); the longest is that of being open
 --      then for each other outcome, in that order too, one of
 --      'retry', id, token, place, effect, hold, due time (ms), attempts so far
 --      'dead', id, token, place, effect, hold, reason, number of attempts, last status or '', last answer, failed at,
@@ -25,7 +29,7 @@
 --      'release', id, token, place, due time (ms) to put back
 --      'superseded', id, token, place
 --      where place is how many of what was delivered came before it, effect what it says of the endpoint ('none',
---      'refused': it is at work, 'failed', 'gone': it wants no more) and hold until when to hold the lane (ms, 0: do not)
+--      'refused': it is at work, 'failed', 'busy': failed, 'gone': it wants no more) and hold until when to hold the lane (ms, 0: do not)
 -- Returns how many were settled, how many stale, milliseconds for which the breaker opened or 0, why it paused or '',
 --         how many others go on, 1 if the lane is held for longer than it was or 0
 
@@ -36,14 +40,14 @@ local due, claimed, waiting, attempts = KEYS[1], KEYS[2], KEYS[3], KEYS[4]
 local dead, events, lane, kept = KEYS[5], KEYS[6], KEYS[7], KEYS[8]
 local line, ordered = KEYS[9], KEYS[10]
 local sizes = { retry = 8, dead = 12, release = 5, superseded = 4 }
-local effects = { none = true, refused = true, failed = true, gone = true }
-local FIRST = 9
+local effects = { none = true, refused = true, failed = true, busy = true, gone = true }
+local FIRST = 10
 
 if #ARGV < FIRST - 1 then
   return redis.error_reply('ERR settle: nothing to settle')
 end
 local numbers = {}
-for place = 2, 8 do
+for place = 2, 9 do
   numbers[place] = tonumber(ARGV[place])
   if not numbers[place] then
     return redis.error_reply('ERR settle: not a number: ' .. ARGV[place])
@@ -143,9 +147,10 @@ local function bury(id, reason, count, status, answer, failed_at, history)
 end
 
 -- What comes of the lane. Where everything was delivered it does not matter how that stood.
-local lane_was = #ARGV >= FIRST and redis.call('HMGET', lane, 'failures', 'openings', 'open', 'failing_since', 'hold') or {}
+local lane_was = #ARGV >= FIRST and redis.call('HMGET', lane, 'failures', 'openings', 'open', 'failing_since', 'hold', 'slowed') or {}
 local failures, openings, open_until = tonumber(lane_was[1] or 0), tonumber(lane_was[2] or 0), tonumber(lane_was[3] or 0)
 local failing_since, hold, opened, pause, told = tonumber(lane_was[4] or 0), tonumber(lane_was[5] or 0), 0, '', false
+local slowed = tonumber(lane_was[6] or 0)
 
 local function close()
   failures, openings, open_until, opened = 0, 0, 0, 0
@@ -172,6 +177,10 @@ local function tell(effect, until_then, is_probe)
       open_until = now + opened
     end
   end
+  if effect == 'busy' and hold <= now then
+    slowed = slowed + 1
+    hold = now + math.ceil((1 + part) / 2 * math.min(longest, numbers[9] * 2 ^ math.min(slowed - 1, 30)))
+  end
   if failing_since == 0 then failing_since = now end
   if pause == '' and now - failing_since >= patience then pause = 'failing' end
   hold = math.max(hold, until_then)
@@ -191,7 +200,7 @@ local function deliver(last)
   settled, stale = settled + removed, stale + #ids - removed
   if removed > 0 then
     close()
-    failing_since, told = 0, true
+    failing_since, slowed, told = 0, 0, true
     redis.call('HSET', lane, 'delivered_at', ARGV[2])
   end
 end
@@ -225,7 +234,8 @@ end
 deliver(#delivered)
 
 if told then
-  local fields = { failures = failures, openings = openings, open = open_until, failing_since = failing_since, hold = hold }
+  local fields = { failures = failures, openings = openings, open = open_until, failing_since = failing_since,
+    hold = hold, slowed = slowed }
   local new, old = {}, {}
   if #ARGV < FIRST then fields.hold = nil end
   for field, value in pairs(fields) do
