@@ -70,7 +70,8 @@ class Deliveries(RuleBasedStateMachine):
     """The store's steps as rules; ``waiting``, ``done`` and ``dead`` are what they should come to.
 
     ``dead`` says of each whether its order was kept. ``lined`` are those whose order is kept if they wait, and
-    ``overtaken`` those of them that were passed over, as far as that was told.
+    ``overtaken`` those of them that were passed over, as far as that was told. ``later`` is when those that failed
+    are due again.
     """
 
     def __init__(self, url: str) -> None:
@@ -85,6 +86,7 @@ class Deliveries(RuleBasedStateMachine):
         self.tasks: dict[str, int] = {}
         self.lined: set[str] = set()
         self.overtaken: set[str] = set()
+        self.later: dict[str, float] = {}
         self.redis = connect(url)
 
     def run(self, step: Coroutine[Any, Any, T]) -> T:
@@ -136,6 +138,7 @@ class Deliveries(RuleBasedStateMachine):
         self.lined = (self.lined - new) | (new if self.to.order == "task" else set())
 
     def leave(self, entry_id: str) -> None:
+        self.later.pop(entry_id, None)
         self.waiting.discard(entry_id)
         self.overtaken.discard(entry_id)
 
@@ -169,6 +172,7 @@ class Deliveries(RuleBasedStateMachine):
         self.told(found, told)
         for one in found.claims:
             assert self.is_first(one.entry_id), "only when nothing of its task is ahead of it"
+            assert self.later.pop(one.entry_id, 0) <= self.now
         self.claims += found.claims
 
     def lately(self, back: int) -> Claim:
@@ -206,9 +210,11 @@ class Deliveries(RuleBasedStateMachine):
     @rule(back=BACK, effect=EFFECTS, wait=st.sampled_from([0.0, 5.0, 300.0]))
     def fail(self, back: int, effect: Effect, wait: float) -> None:
         claim = self.lately(back)
-        self.run(
+        settled = self.run(
             self.queue.settle([Settlement(claim, Retried(self.now + wait, RECORD), effect)], now=self.now)
         )
+        if settled.settled:
+            self.later[claim.entry_id] = self.now + wait
 
     @CLAIMED
     @rule(back=BACK, effect=EFFECTS)
@@ -235,6 +241,7 @@ class Deliveries(RuleBasedStateMachine):
     @rule()
     def resume(self) -> None:
         self.run(control.resume(self.redis, KEYS, "one", self.now))
+        self.later.clear()
 
     @rule()
     def replay(self) -> None:
@@ -262,6 +269,7 @@ class Deliveries(RuleBasedStateMachine):
         assert self.run(control.forget(self.redis, KEYS, "one")) == len(self.waiting)
         self.done |= self.waiting | self.dead.keys()
         self.waiting.clear()
+        self.later.clear()
         self.overtaken.clear()
         self.dead.clear()
 
@@ -318,7 +326,7 @@ class Deliveries(RuleBasedStateMachine):
                 assert self.tasks[task[1:]] == self.tasks[entry_id], "by a newer one of the same task"
                 assert entry_id in due or entry_id in claimed
             else:
-                lines.setdefault(task, []).append(entry_id)
+                lines.setdefault(task.split()[0], []).append(entry_id)
         assert in_line == sum(map(len, lines.values()))
         for line in lines.values():
             assert len({self.tasks[each] for each in line}) == 1

@@ -227,10 +227,10 @@ class TestLetters:
         ("redeliver", 6, [5, "one", "{}", 0, "1-0=a task"]),
         ("redeliver", 6, [5, "one", "{}", "1-0"]),
         ("redeliver", 6, [5, "one"]),
-        ("reorder", 2, ["soon", "0", 5]),
-        ("reorder", 2, [5, "x", 5]),
-        ("reorder", 2, [5, "0"]),
-        ("reorder", 2, [5]),
+        ("reorder", 3, ["soon", "0", 5]),
+        ("reorder", 3, [5, "x", 5]),
+        ("reorder", 3, [5, "0"]),
+        ("reorder", 3, [5]),
     ],
 )
 async def test_wrong_arguments_are_refused(

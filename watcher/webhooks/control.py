@@ -70,7 +70,7 @@ async def resume(redis: Redis, keys: Keys, endpoint: str, now: float) -> int:
         StoreUnavailable: the store does not answer; it is still paused, and may be resumed again.
     """
     step = redis.register_script(script("watcher.webhooks", "reorder"))
-    places = [keys.due(endpoint), keys.waiting(endpoint)]
+    places = [keys.due(endpoint), keys.waiting(endpoint), keys.ordered(endpoint)]
     waiting, first = 0, "0"
     with store_errors():
         while first:

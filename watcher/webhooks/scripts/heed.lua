@@ -1,6 +1,6 @@
 #!lua flags=allow-oom
--- Heed what an endpoint told another shard's lane: hold this one as long, and pause it. The later hold wins, and what is
--- paused stays as it is. Where something was delivered since the endpoint began to fail there, it does not fail here.
+-- Heed what an endpoint told another shard's lane: hold this one as long, and pause it. The later hold wins, and what
+-- is paused stays as it is. Where something was delivered since the endpoint began to fail there, it is no failing here.
 --
 -- KEYS 1 lane
 -- ARGV 1 hold the lane until (ms, 0: do not)  2 why to pause it, or ''  3 since when it is paused (ms)

@@ -5,15 +5,15 @@
 -- delivery may be somebody else's already, and what came of it here is `stale`. What is stale says nothing of the
 -- endpoint either: a step that is done twice counts nothing twice.
 --
--- Any answer that is no failure of the endpoint's closes the lane's breaker. Failures in a row, in the order in which the
--- attempts ended, open it from `threshold` on: for a random part of a time that doubles with each opening. While it is
--- open, only the probe tells something new: what else fails then was begun before.
+-- Any answer that is no failure of the endpoint's closes the lane's breaker. Failures in a row, in the order in which
+-- the attempts ended, open it from `threshold` on: for a random part of a time that doubles with each opening. While it
+-- is open, only the probe tells something new: what else fails then was begun before.
 --
 -- From the first attempt that gave anything but a delivery until the next delivery, the endpoint is failing, even if it
 -- answers. What has failed for too long is paused.
 --
--- What is busy is held for half to all of a time that doubles until the next delivery; what is answered while it is held
--- was begun before, and tells nothing new.
+-- What is busy is held for half to all of a time that doubles until the next delivery; what is answered while it is
+-- held was begun before, and tells nothing new.
 --
 -- Where an order is kept, the next of a task goes on when the one before it is delivered, dead or superseded.
 --
@@ -29,7 +29,8 @@
 --      'release', id, token, place, due time (ms) to put back
 --      'superseded', id, token, place
 --      where place is how many of what was delivered came before it, effect what it says of the endpoint ('none',
---      'refused': it is at work, 'failed', 'busy': failed, 'gone': it wants no more) and hold until when to hold the lane (ms, 0: do not)
+--      'refused': it is at work, 'failed', 'busy': failed, too, 'gone': it wants no more) and hold until when to hold
+--      the lane (ms, 0: do not)
 -- Returns how many were settled, how many stale, milliseconds for which the breaker opened or 0, why it paused or '',
 --         how many others go on, 1 if the lane is held for longer than it was or 0
 
@@ -147,10 +148,11 @@ local function bury(id, reason, count, status, answer, failed_at, history)
 end
 
 -- What comes of the lane. Where everything was delivered it does not matter how that stood.
-local lane_was = #ARGV >= FIRST and redis.call('HMGET', lane, 'failures', 'openings', 'open', 'failing_since', 'hold', 'slowed') or {}
-local failures, openings, open_until = tonumber(lane_was[1] or 0), tonumber(lane_was[2] or 0), tonumber(lane_was[3] or 0)
-local failing_since, hold, opened, pause, told = tonumber(lane_was[4] or 0), tonumber(lane_was[5] or 0), 0, '', false
-local slowed = tonumber(lane_was[6] or 0)
+local names, was = { 'failures', 'openings', 'open', 'failing_since', 'hold', 'slowed' }, {}
+local found = #ARGV >= FIRST and redis.call('HMGET', lane, unpack(names)) or {}
+for i, name in ipairs(names) do was[name] = tonumber(found[i] or 0) end
+local failures, openings, open_until, hold = was.failures, was.openings, was.open, was.hold
+local failing_since, slowed, opened, pause, told = was.failing_since, was.slowed, 0, '', false
 
 local function close()
   failures, openings, open_until, opened = 0, 0, 0, 0
@@ -253,4 +255,4 @@ if pause ~= '' and redis.call('HSETNX', lane, 'paused', pause) == 1 then
 else
   pause = ''
 end
-return { settled, stale, opened, pause, going_on, hold > tonumber(lane_was[5] or 0) and 1 or 0 }
+return { settled, stale, opened, pause, going_on, hold > was.hold and 1 or 0 }
