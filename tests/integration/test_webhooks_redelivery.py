@@ -3,21 +3,25 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import pytest
 from redis.asyncio import Redis
 from redis.exceptions import ResponseError
 from structlog.testing import capture_logs
 
-from tests.unit.webhooks.builders import KEYS, NOW, endpoint, event, publish
+from tests.unit.webhooks.builders import KEYS, NOW, endpoint, event, place, publish
 from tests.unit.webhooks.receiver import answer, receiving
 from tests.unit.webhooks.stage import Stage
 from tests.unit.webhooks.world import World, arrived
+from watcher.events.stream import trim
+from watcher.model import from_seconds
 from watcher.state.lua import script
 from watcher.webhooks.letters import Choice, Letter, drop, letters, retry
 from watcher.webhooks.outcome import Delivered, Reason
 from watcher.webhooks.queue import Died, Record, Settlement
 from watcher.webhooks.replay import Replay, replay
+from watcher.webhooks.stats import needed_from
 
 pytestmark = pytest.mark.every_server
 
@@ -213,6 +217,68 @@ class TestLetters:
         assert arrived(receiver) == {event(1).id: 2}
 
 
+class TestTrimming:
+    """What was not needed when the trimmer looked may be when it trims."""
+
+    @pytest.fixture
+    async def ended(self, stage: Stage) -> str:
+        """One that was given up and one that was delivered; from where something was needed then."""
+        ids = await publish(stage.redis, event(1), event(2))
+        await stage.accept(*await stage.read(), to=(0,))
+        one, two = await stage.claim()
+        died = Died(Record(1, 5, 6, 500, Reason.HTTP_5XX), b"")
+        await stage.settle([Settlement(one, died), Settlement(two, Delivered())])
+        needed = await needed_from(stage.redis, KEYS)
+        assert needed is not None
+        assert place(needed) > place(ids[-1])
+        return needed
+
+    async def trim(self, redis: Redis, needed: str) -> int:
+        return await trim(redis, KEYS, from_seconds(NOW), needed)
+
+    async def test_nothing_that_waits_by_then_is_lost(self, stage: Stage, ended: str) -> None:
+        [letter] = await found(stage.redis)
+        assert await retry(stage.redis, KEYS, "one", [letter.id], NOW) == 1
+        assert (await replayed(stage.redis))[-1].delivered == 1
+        assert await self.trim(stage.redis, ended) == 0
+        claims = await stage.claim(now=NOW + 1)
+        assert {claim.fields[b"id"].decode() for claim in claims} == {event(1).id, event(2).id}
+        await stage.settle([Settlement(claim, Delivered()) for claim in claims])
+        assert await self.trim(stage.redis, ended) == 2
+
+    async def test_what_an_endpoint_that_was_not_known_waits_for_is_needed(
+        self, stage: Stage, ended: str
+    ) -> None:
+        step = stage.redis.register_script(script("watcher.events", "trim"))
+        await stage.redis.sadd(KEYS.endpoints, "new")
+        assert await step(keys=[KEYS.events, KEYS.endpoints, KEYS.waiting("one")], args=[ended, "one"]) == -1
+        assert await self.trim(stage.redis, ended) == 2
+
+    async def test_what_is_trimmed_while_it_is_read_is_not_delivered_again(
+        self, stage: Stage, ended: str
+    ) -> None:
+        range_at = replay(stage.redis, KEYS, endpoint(), low=0, high=2**42, now=NOW)
+        entries: Any = await stage.redis.xrange(KEYS.events)
+        real = stage.redis.xrange
+
+        async def xrange(*words: Any, **options: Any) -> Any:
+            entries = await real(*words, **options)
+            await stage.redis.xtrim(KEYS.events, maxlen=1, approximate=False)
+            return entries
+
+        stage.redis.xrange = xrange  # type: ignore[method-assign] # as if somebody were quicker
+        at = [each async for each in range_at][-1]
+        assert (at.read, at.delivered) == (2, 1)
+        assert entries[0][0].decode() not in await stage.waiting()
+
+    @pytest.mark.parametrize("words", [[], ["x"], ["5-0"], ["5-0", "one", "two"]])
+    async def test_trim_refuses_wrong_arguments(self, stage: Stage, ended: str, words: list[str]) -> None:
+        step = stage.redis.register_script(script("watcher.events", "trim"))
+        with pytest.raises(ResponseError, match="trim: "):
+            await step(keys=[KEYS.events, KEYS.endpoints, KEYS.waiting("one")], args=words)
+        assert await stage.redis.xlen(KEYS.events) == 2
+
+
 @pytest.mark.parametrize(
     ("name", "keys", "words"),
     [
@@ -220,13 +286,13 @@ class TestLetters:
         ("revive", 8, [5, "{}", 0, "x"]),
         ("revive", 8, [5, "{}", "1-0"]),
         ("revive", 8, [5]),
-        ("redeliver", 6, ["soon", "one", "{}", 0, "1-0"]),
-        ("redeliver", 6, [5, "one", "{}", 0, "x"]),
-        ("redeliver", 6, [5, "one", "{}", 0, "1-0="]),
-        ("redeliver", 6, [5, "one", "{}", 0, "1-0=>task"]),
-        ("redeliver", 6, [5, "one", "{}", 0, "1-0=a task"]),
-        ("redeliver", 6, [5, "one", "{}", "1-0"]),
-        ("redeliver", 6, [5, "one"]),
+        ("redeliver", 7, ["soon", "one", "{}", 0, "1-0"]),
+        ("redeliver", 7, [5, "one", "{}", 0, "x"]),
+        ("redeliver", 7, [5, "one", "{}", 0, "1-0="]),
+        ("redeliver", 7, [5, "one", "{}", 0, "1-0=>task"]),
+        ("redeliver", 7, [5, "one", "{}", 0, "1-0=a task"]),
+        ("redeliver", 7, [5, "one", "{}", "1-0"]),
+        ("redeliver", 7, [5, "one"]),
         ("reorder", 3, ["soon", "0", 5]),
         ("reorder", 3, [5, "x", 5]),
         ("reorder", 3, [5, "0"]),
@@ -238,7 +304,7 @@ async def test_wrong_arguments_are_refused(
 ) -> None:
     step = stage.redis.register_script(script("watcher.webhooks", name))
     places = [KEYS.due("one"), KEYS.waiting("one"), KEYS.attempts("one"), KEYS.dead("one"), KEYS.events]
-    places += [KEYS.kept("one"), KEYS.line("one"), KEYS.ordered("one")]
+    places += [KEYS.kept("one"), KEYS.events, KEYS.line("one"), KEYS.ordered("one")]
     with pytest.raises(ResponseError, match=f"{name}: "):
         await step(keys=places[:keys], args=words)
     assert await stage.waiting() == []

@@ -56,7 +56,7 @@ async def replay(
     step = redis.register_script(script("watcher.webhooks", "redeliver"))
     name = endpoint.name
     places = [keys.due(name), keys.waiting(name), keys.attempts(name), keys.endpoints]
-    places += [keys.line(name), keys.ordered(name)]
+    places += [keys.line(name), keys.ordered(name), keys.events]
     router, at = Router((endpoint,)), Replay(low, high, f"{low}-0")
     with store_errors():
         kept: Any = await redis.hmget(keys.replay(name), "low", "reached")
