@@ -10,6 +10,7 @@ import asyncio
 from collections.abc import Coroutine, Iterable
 from typing import Any, TypeVar
 
+import msgspec
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import (
@@ -71,7 +72,7 @@ class Deliveries(RuleBasedStateMachine):
 
     ``dead`` says of each whether its order was kept. ``lined`` are those whose order is kept if they wait, and
     ``overtaken`` those of them that were passed over, as far as that was told. ``later`` is when those that failed
-    are due again.
+    are due again, ``asked`` when somebody asked to have one again (ms).
     """
 
     def __init__(self, url: str) -> None:
@@ -87,6 +88,7 @@ class Deliveries(RuleBasedStateMachine):
         self.lined: set[str] = set()
         self.overtaken: set[str] = set()
         self.later: dict[str, float] = {}
+        self.asked: dict[str, int] = {}
         self.redis = connect(url)
 
     def run(self, step: Coroutine[Any, Any, T]) -> T:
@@ -139,6 +141,7 @@ class Deliveries(RuleBasedStateMachine):
 
     def leave(self, entry_id: str) -> None:
         self.later.pop(entry_id, None)
+        self.asked.pop(entry_id, None)
         self.waiting.discard(entry_id)
         self.overtaken.discard(entry_id)
 
@@ -202,7 +205,7 @@ class Deliveries(RuleBasedStateMachine):
     def deliver(self, back: int, effect: Effect) -> None:
         claim = self.lately(back)
         self.run(self.queue.settle([Settlement(claim, Delivered(), effect)], now=self.now))
-        if claim.entry_id in self.waiting:
+        if claim.entry_id in self.waiting and self.asked.get(claim.entry_id, 0) in (0, claim.asked):
             self.leave(claim.entry_id)
             self.done.add(claim.entry_id)
 
@@ -210,9 +213,8 @@ class Deliveries(RuleBasedStateMachine):
     @rule(back=BACK, effect=EFFECTS, wait=st.sampled_from([0.0, 5.0, 300.0]))
     def fail(self, back: int, effect: Effect, wait: float) -> None:
         claim = self.lately(back)
-        settled = self.run(
-            self.queue.settle([Settlement(claim, Retried(self.now + wait, RECORD), effect)], now=self.now)
-        )
+        again = Retried(self.now + wait, msgspec.structs.replace(RECORD, asked=claim.asked))
+        settled = self.run(self.queue.settle([Settlement(claim, again, effect)], now=self.now))
         if settled.settled:
             self.later[claim.entry_id] = self.now + wait
 
@@ -250,7 +252,9 @@ class Deliveries(RuleBasedStateMachine):
                 pass
 
         self.run(step())
-        self.wait_for((self.done | self.dead.keys()) - self.gone)
+        again = (self.done | self.dead.keys()) - self.gone
+        self.asked |= dict.fromkeys(again - self.waiting, int(self.now * 1000))
+        self.wait_for(again)
         self.done &= self.gone
 
     @rule(data=st.data())
@@ -270,6 +274,7 @@ class Deliveries(RuleBasedStateMachine):
         self.done |= self.waiting | self.dead.keys()
         self.waiting.clear()
         self.later.clear()
+        self.asked.clear()
         self.overtaken.clear()
         self.dead.clear()
 
@@ -288,6 +293,7 @@ class Deliveries(RuleBasedStateMachine):
                 continue
             if again:
                 self.waiting.add(entry_id)
+                self.asked[entry_id] = int(self.now * 1000)
                 self.lined = self.lined | {entry_id} if lined else self.lined - {entry_id}
             else:
                 self.done.add(entry_id)

@@ -19,7 +19,7 @@ from watcher.model import from_seconds
 from watcher.state.lua import script
 from watcher.webhooks.letters import Choice, Letter, drop, letters, retry
 from watcher.webhooks.outcome import Delivered, Reason
-from watcher.webhooks.queue import Died, Record, Settlement
+from watcher.webhooks.queue import Died, Past, Record, Retried, Settled, Settlement
 from watcher.webhooks.replay import Replay, replay
 from watcher.webhooks.stats import needed_from
 
@@ -97,6 +97,34 @@ class TestReplay:
         ids = await publish(stage.redis, *(event(number) for number in range(20)))
         await replayed(stage.redis)
         assert [claim.entry_id for claim in await stage.claim()] == ids
+
+    async def test_a_delivery_that_is_told_twice_takes_no_later_one_away(self, stage: Stage) -> None:
+        ids = await publish(stage.redis, event(1), event(2))
+        await stage.accept(*await stage.read(), to=(0,))
+        for number in range(3):
+            now = NOW + 60 * number
+            done = [Settlement(claim, Delivered()) for claim in await stage.claim(now=now)]
+            assert await stage.settle(done, now) == Settled(2, 0)
+            async for _ in replay(stage.redis, KEYS, endpoint(), low=0, high=2**42, now=now + 1):
+                pass
+            assert await stage.settle(done, now) == Settled(0, 2), "the answer had been lost"
+            assert await stage.waiting() == ids
+
+    async def test_a_delivery_that_took_longer_than_its_claim_is_one_whatever_came_of_it_since(
+        self, stage: Stage
+    ) -> None:
+        await publish(stage.redis, event(1))
+        await stage.accept(*await stage.read(), to=(0,))
+        for number in range(2):
+            now = NOW + 600 * number
+            [late] = await stage.claim(now=now)
+            [claim] = await stage.claim(now=now + 30)
+            history = (Past(5, 5, 500, Reason.HTTP_5XX, '"asked":7'),)
+            record = Record(1, 5, 6, 500, Reason.HTTP_5XX, claim.asked, history)
+            await stage.settle([Settlement(claim, Retried(now + 30, record))], now + 30)
+            assert await stage.settle([Settlement(late, Delivered())], now + 31) == Settled(1, 0)
+            assert await stage.waiting() == []
+            await replayed(stage.redis)
 
 
 @pytest.mark.parametrize(
@@ -176,7 +204,7 @@ class TestLetters:
         assert await found(stage.redis) == []
         claims = await stage.claim()
         assert [claim.fields[b"id"].decode() for claim in claims] == [event(1).id, event(2, "error").id]
-        assert all(claim.record is not None and claim.record.replayed for claim in claims)
+        assert all(claim.asked == NOW * 1000 for claim in claims)
         await stage.settle([Settlement(claim, Delivered()) for claim in claims])
         assert await stage.waiting() == []
         assert not await stage.redis.exists(KEYS.kept("one"), KEYS.attempts("one"))

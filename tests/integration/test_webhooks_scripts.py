@@ -447,6 +447,7 @@ async def test_a_server_out_of_memory_still_lets_deliveries_go(stage: Stage, acc
         ["ID", *SETTLE_WORDS[1:], "retry", "ID", 5, 0, "failed", "long", 5, "{}"],
         ["ID", *SETTLE_WORDS[1:], "retry", "ID", 5, 0, "none", 0, "soon", "{}"],
         ["ID", *SETTLE_WORDS[1:], "release", "ID", 5, 0, "soon"],
+        ["ID", *SETTLE_WORDS[1:], "delivered", "ID", 5, 0, "soon"],
         ["ID", *SETTLE_WORDS[1:], "dead", "ID", 5, 0, "none", 0, "dns", 1, "", "", "now"],
         ["ID", *SETTLE_WORDS[1:], "superseded", "ID", 5],
         ["ID", *SETTLE_WORDS[1:], "superseded", "ID", "token", 0],

@@ -191,7 +191,7 @@ class Courier:
             "status": attempt.status,
             "duration_ms": round(attempt.seconds * 1000, 1),
         }
-        if claim.record is not None and claim.record.replayed:
+        if claim.asked:
             facts["replayed"] = True
         match outcome:
             case Delivered():
@@ -224,6 +224,6 @@ def _record(attempted: Attempted, made: int) -> Record:
         last=last,
         status=attempt.status,
         reason=attempt.reason,
-        replayed=earlier is not None and earlier.replayed,
+        asked=attempted.ready.claim.asked,
         history=history[-REMEMBERED:],
     )

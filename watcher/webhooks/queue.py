@@ -45,7 +45,7 @@ class Record(msgspec.Struct, frozen=True):
     """What the failed attempts at a delivery gave so far. Moments are in unix milliseconds.
 
     ``status`` and ``reason`` are the last attempt's, ``history`` holds the last few, the newest last.
-    ``replayed``: somebody asked for it to be delivered again.
+    ``asked``: when somebody asked for it to be delivered again, 0 if nobody did.
     """
 
     count: int
@@ -53,12 +53,15 @@ class Record(msgspec.Struct, frozen=True):
     last: int
     status: int | None
     reason: Reason | None
-    replayed: bool = False
+    asked: int = 0
     history: tuple[Past, ...] = ()
 
 
-REPLAYED: Final = Record(count=0, first=0, last=0, status=None, reason=None, replayed=True)
-"""Of a delivery that somebody asked to have again: no attempts so far."""
+def asked_again(now: float) -> bytes:
+    """The record, as the store keeps it, of a delivery that somebody asks to have again, at ``now`` (unix seconds)."""
+    return msgspec.json.encode(
+        Record(count=0, first=0, last=0, status=None, reason=None, asked=int(now * 1000))
+    )
 
 
 class Claim(msgspec.Struct, frozen=True):
@@ -73,6 +76,11 @@ class Claim(msgspec.Struct, frozen=True):
     due: bytes
     record: Record | None
     fields: dict[bytes, bytes]
+
+    @property
+    def asked(self) -> int:
+        """When somebody asked to have it again (unix milliseconds), 0 if nobody did."""
+        return 0 if self.record is None else self.record.asked
 
 
 class Overtaken(msgspec.Struct, frozen=True):
@@ -235,7 +243,7 @@ class DeliveryQueue:
         delivered: list[str] = []
         others: list[Any] = []
         for one in settlements:
-            if isinstance(one.result, Delivered):
+            if isinstance(one.result, Delivered) and not one.claim.asked:
                 delivered.append(one.claim.entry_id)
             else:
                 others += _words(one.claim, one.result, one.effect, len(delivered))
@@ -270,10 +278,12 @@ def _claim(row: Sequence[Any], ends: int) -> Claim:
 
 
 def _words(
-    claim: Claim, result: Retried | Died | GiveBack | Superseded, effect: Effect, place: int
+    claim: Claim, result: Delivered | Retried | Died | GiveBack | Superseded, effect: Effect, place: int
 ) -> Iterator[Any]:
     """What came of a claim, as ``settle.lua`` takes it; ``place`` is how many deliveries came before it."""
     match result:
+        case Delivered():
+            yield from ("delivered", claim.entry_id, claim.ends, place, claim.asked)
         case Retried(at, record):
             yield from ("retry", claim.entry_id, claim.ends, place, *_said(effect))
             yield from (int(at * 1000), msgspec.json.encode(record))

@@ -1,7 +1,8 @@
 #!lua flags=allow-oom
 -- Write down what came of claimed deliveries, and what it says of the endpoint's lane.
 --
--- What was delivered holds as long as it waits. The others count only while their claim does: when it has ended, the
+-- What was delivered holds as long as it waits, unless somebody has asked since it was claimed to have it again: that is
+-- another delivery, and this step may have been done before. The others count only while their claim does: when it has ended, the
 -- delivery may be somebody else's already, and what came of it here is `stale`. What is stale says nothing of the
 -- endpoint either: a step that is done twice counts nothing twice.
 --
@@ -18,7 +19,8 @@
 -- Where an order is kept, the next of a task goes on when the one before it is delivered, dead or superseded.
 --
 -- KEYS 1 due  2 claimed  3 waiting  4 attempts  5 dead  6 events  7 lane  8 kept  9 line  10 ordered
--- ARGV 1 ids of what was delivered, separated by spaces, in the order in which the attempts ended
+-- ARGV 1 ids of what was delivered, separated by spaces, in the order in which the attempts ended, as far as nobody had
+--        asked to have it again
 --      2 now (ms)  3 threshold  4 first and  5 longest time open (ms)  6 part of it (0 to 1)
 --      7 milliseconds of failing after which it is paused  8 whether to pass over what is no longer news (1 or 0)
 --      9 first time held for being busy (ms); the longest is that of being open
@@ -26,6 +28,7 @@
 --      'retry', id, token, place, effect, hold, due time (ms), attempts so far
 --      'dead', id, token, place, effect, hold, reason, number of attempts, last status or '', last answer, failed at,
 --        last attempts
+--      'delivered', id, token, place, when somebody had asked to have it again (ms)
 --      'release', id, token, place, due time (ms) to put back
 --      'superseded', id, token, place
 --      where place is how many of what was delivered came before it, effect what it says of the endpoint ('none',
@@ -40,7 +43,7 @@
 local due, claimed, waiting, attempts = KEYS[1], KEYS[2], KEYS[3], KEYS[4]
 local dead, events, lane, kept = KEYS[5], KEYS[6], KEYS[7], KEYS[8]
 local line, ordered = KEYS[9], KEYS[10]
-local sizes = { retry = 8, dead = 12, release = 5, superseded = 4 }
+local sizes = { delivered = 5, retry = 8, dead = 12, release = 5, superseded = 4 }
 local effects = { none = true, refused = true, failed = true, busy = true, gone = true }
 local FIRST = 10
 
@@ -62,7 +65,7 @@ for id in string.gmatch(ARGV[1], '%S+') do
   end
   delivered[#delivered + 1] = id
 end
-local at, place = FIRST, 0
+local at, place, outcomes = FIRST, 0, 0
 while at <= #ARGV do
   local verdict = ARGV[at]
   local size = sizes[verdict]
@@ -87,14 +90,20 @@ while at <= #ARGV do
     if verdict == 'retry' and not tonumber(ARGV[at + 6]) then
       return redis.error_reply('ERR settle: not a due time: ' .. ARGV[at + 6])
     end
-  elseif verdict == 'release' and not tonumber(ARGV[at + 4]) then
-    return redis.error_reply('ERR settle: not a due time: ' .. ARGV[at + 4])
+  elseif (verdict == 'release' or verdict == 'delivered') and not tonumber(ARGV[at + 4]) then
+    return redis.error_reply('ERR settle: not a time: ' .. ARGV[at + 4])
   end
-  at = at + size
+  at, outcomes = at + size, outcomes + 1
 end
 
 local here = redis.call('EXISTS', ordered) == 1 and lines(due, line, ordered, now, numbers[8] == 1)
-local settled, stale, going_on = 0, 0, 0
+local settled, going_on = 0, 0
+
+-- When somebody asked to have it again, by what its attempts gave. Within a text of that the second quote would be
+-- escaped.
+local function asked(record)
+  return tonumber(record and string.match(record, '"asked":(%d+)') or 0)
+end
 
 -- How many of them waited.
 local function forget(ids)
@@ -188,18 +197,14 @@ local function tell(effect, until_then, is_probe)
   hold = math.max(hold, until_then)
 end
 
-local done = 0
-local function deliver(last)
-  if done == last then return end
-  local removed, ids = 0, delivered
-  if done > 0 or last < #delivered then ids = { unpack(delivered, done + 1, last) } end
-  done = last
+local function take(ids)
+  local removed = 0
   if here then
     for _, id in ipairs(ids) do removed = removed + remove(id) end
   else
     removed = forget(ids)
   end
-  settled, stale = settled + removed, stale + #ids - removed
+  settled = settled + removed
   if removed > 0 then
     close()
     failing_since, slowed, told = 0, 0, true
@@ -207,13 +212,30 @@ local function deliver(last)
   end
 end
 
+local done = 0
+local function deliver(last)
+  if done == last then return end
+  local ids, meant = delivered, {}
+  if done > 0 or last < #delivered then ids = { unpack(delivered, done + 1, last) } end
+  done = last
+  if redis.call('EXISTS', attempts) == 0 then
+    meant = ids
+  else
+    for i, record in ipairs(redis.call('HMGET', attempts, unpack(ids))) do
+      if asked(record) == 0 then meant[#meant + 1] = ids[i] end
+    end
+  end
+  take(meant)
+end
+
 at = FIRST
 while at <= #ARGV do
   local verdict, id, token = ARGV[at], ARGV[at + 1], ARGV[at + 2]
   deliver(tonumber(ARGV[at + 3]))
-  if not is_held(id, token) then
-    stale = stale + 1
-  else
+  if verdict == 'delivered' then
+    local since = asked(redis.call('HGET', attempts, id))
+    if since == 0 or since == tonumber(ARGV[at + 4]) then take({ id }) end
+  elseif is_held(id, token) then
     local is_probe = tonumber(token) == open_until
     if verdict == 'retry' then
       put_back(id, ARGV[at + 6])
@@ -234,6 +256,7 @@ while at <= #ARGV do
   at = at + sizes[verdict]
 end
 deliver(#delivered)
+local stale = outcomes + #delivered - settled
 
 if told then
   local fields = { failures = failures, openings = openings, open = open_until, failing_since = failing_since,
