@@ -42,6 +42,9 @@ class Reason(StrEnum):
 NEVER_SENT: Final = frozenset({Reason.EVENT_GONE, Reason.EVENT_MALFORMED})
 """Reasons for which there was no request at all."""
 
+UNCOUNTED: Final = NEVER_SENT | {Reason.HTTP_410}
+"""Reasons that use up no attempt of the schedule: a 410 says that nothing is wanted for now, not that this failed."""
+
 
 class Attempt(msgspec.Struct, frozen=True):
     """One request to an endpoint.
