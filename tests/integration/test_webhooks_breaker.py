@@ -400,6 +400,6 @@ class TestLane:
 
             await until(none_claimed)
             sent = len(receiver.requests) - 50
-            assert 10 <= sent < 30, "ten failures open it, and the rest is given back"
+            assert 10 <= sent <= 11, "ten failures open it, one was under way, and the rest is given back"
             assert len(await world.due()) == 50
             assert (await lane_stats(world.redis, KEYS, "one")).held_until > world.clock.time()

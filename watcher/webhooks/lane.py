@@ -77,6 +77,7 @@ class Lane:
         self._stopping = False
         self._halted = False
         self._halts = 0
+        self._failed = 0
 
     def wake(self) -> None:
         """Look at once whether something is due."""
@@ -215,7 +216,13 @@ class Lane:
             self._settler.add(Settlement(ready.claim, result))
             return
         self._settler.add(result)
-        if result.attempt.reason is not Reason.SUCCESS and result.effect.stops:
+        if result.attempt.reason is Reason.SUCCESS:
+            self._failed = 0
+            return
+        effect = result.effect
+        self._failed = self._failed + 1 if effect.failed else 0
+        if effect.stops or self._failed >= self._queue.threshold:
+            self._failed = 0
             self._halt()
 
     def _halt(self) -> None:

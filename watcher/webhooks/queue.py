@@ -204,6 +204,11 @@ class DeliveryQueue:
         self._settle = redis.register_script(script(_PACKAGE, "settle"))
         self._settle_keys = [due, claimed, waiting, attempts, dead, keys.events, lane, kept, *order]
 
+    @property
+    def threshold(self) -> int:
+        """Failures in a row that open the breaker."""
+        return self._breaker.threshold
+
     async def claim(self, *, now: float, seconds: float, most: int) -> Claims:
         """Claim up to ``most`` deliveries that are due at ``now`` (unix seconds), for so many seconds.
 
