@@ -1,10 +1,10 @@
 #!lua flags=allow-oom
 -- Write down what came of claimed deliveries, and what it says of the endpoint's lane.
 --
--- What was delivered holds as long as it waits, unless somebody has asked since it was claimed to have it again: that is
--- another delivery, and this step may have been done before. The others count only while their claim does: when it has ended, the
--- delivery may be somebody else's already, and what came of it here is `stale`. What is stale says nothing of the
--- endpoint either: a step that is done twice counts nothing twice.
+-- What was delivered holds as long as it waits, unless somebody has asked since it was claimed to have it again: that
+-- is another delivery, and this step may have been done before. The others count only while their claim does: when it
+-- has ended, the delivery may be somebody else's already, and what came of it here is `stale`. What is stale says
+-- nothing of the endpoint either: a step that is done twice counts nothing twice.
 --
 -- Any answer that is no failure of the endpoint's closes the lane's breaker. Failures in a row, in the order in which
 -- the attempts ended, open it from `threshold` on: for a random part of a time that doubles with each opening. While it
