@@ -88,7 +88,16 @@ class App:
             )
             spread = Spread(redis, namespace, shards, self._clock)
             site = Site(
-                self._settings, redis, client, self._clock, self._metrics, looks, quota, shares, spread
+                self._settings,
+                redis,
+                client,
+                self._clock,
+                self._metrics,
+                looks,
+                quota,
+                shares,
+                spread,
+                lambda: [*keys, *(self._retired.keys if self._retired else ())],
             )
             parts = self._parts = [site.shard(each) for each in keys]
             retired = self._retired = Retired(

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import random
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -127,7 +128,8 @@ class Site:
     """What all shards of a process stand on.
 
     ``looks`` says how many looks at hinted tasks there may be, ``quota`` how many shards are to be polled here,
-    ``shares`` how many attempts at each endpoint may be under way, and ``turns`` how many cycles.
+    ``shares`` how many attempts at each endpoint may be under way, and ``turns`` how many cycles. ``delivering`` gives
+    the keys of all shards that are delivered from, those that are retired too.
     """
 
     settings: Settings
@@ -139,6 +141,7 @@ class Site:
     quota: Quota
     shares: Shares
     spread: Spread
+    delivering: Callable[[], Sequence[Keys]] = tuple
     turns: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(TURNS))
 
     def shard(self, keys: Keys, *, retired: bool = False) -> Shard:
@@ -207,6 +210,7 @@ class Site:
             slots=lambda endpoint: self.shares.of(endpoint.name, endpoint.concurrency),
             wait_replicas=self.settings.redis.wait_replicas,
             consumer=new_nonce(),
+            shards=self.delivering,
         )
 
     def _alerts(self, keys: Keys) -> Alerting | None:
@@ -216,5 +220,5 @@ class Site:
         notifiers = [AppriseNotifier(url.get_secret_value()) for url in urls]
         return Alerting(
             Alerts(self.redis, keys, notifiers, self.clock, self.metrics),
-            PauseAlerts(self.redis, keys, notifiers, self.clock, self.metrics),
+            PauseAlerts(self.redis, keys, notifiers, self.clock, self.metrics, self.delivering),
         )

@@ -20,6 +20,7 @@ from watcher.state.keys import Keys
 from watcher.state.layout import shards_of
 from watcher.state.lease import Lease
 from watcher.supervision import Supervisor
+from watcher.webhooks.control import forget
 
 SCOPE = Scope(EntityId("one"))
 
@@ -85,3 +86,24 @@ async def test_what_waits_in_a_retired_shard_counts(redis: Redis) -> None:
         await redis.zadd(keys.waiting("shop"), {f"{number + 1}-0": 1})
     await stand.observer.refresh()
     assert stand.gauge("delivery_queue_depth", endpoint="shop") == 3
+
+
+async def test_the_gauges_of_an_endpoint_go_with_it(redis: Redis) -> None:
+    names = (
+        "delivery_queue_depth",
+        "delivery_oldest_undelivered_seconds",
+        "dead_letters",
+        "endpoint_paused",
+    )
+    stand = Stand(redis)
+    for keys in stand.keys:
+        await redis.sadd(keys.endpoints, "old")
+    for _ in range(2):
+        await stand.observer.refresh()
+        assert [stand.gauge(name, endpoint="old") for name in names] == [0] * 4
+    for keys in stand.keys:
+        await forget(redis, keys, "old")
+    for _ in range(2):
+        await stand.observer.refresh()
+        assert [stand.gauge(name, endpoint="old") for name in names] == [None] * 4
+        assert [stand.gauge(name, endpoint="shop") for name in names] == [0] * 4

@@ -16,7 +16,7 @@ from tests.unit.webhooks.stage import Stage
 from tests.unit.webhooks.world import World, arrived, until
 from watcher.model import Pause
 from watcher.webhooks import control
-from watcher.webhooks.outcome import Delivered, Effect, Reason
+from watcher.webhooks.outcome import BUSY, Delivered, Effect, Reason
 from watcher.webhooks.queue import (
     Breaker,
     Claim,
@@ -75,6 +75,42 @@ class TestBreaker:
         await stage.settle([Settlement(claim, Delivered())])
         assert (await fail(stage, await stage.claim(most=2), NOW)).opened == 0
         assert (await state(stage)).failures == 2
+
+    async def test_failures_are_counted_in_the_order_in_which_the_attempts_ended(self, stage: Stage) -> None:
+        claims = await stage.claim(most=20)
+        failed = [Settlement(claim, Retried(NOW + 300, RECORD), FAILED) for claim in claims]
+        fine = [Settlement(claim, Delivered()) for claim in claims]
+        told = [fine[each] if each % 3 == 0 else failed[each] for each in range(12)]
+        assert await stage.settle(told) == Settled(12, 0)
+        assert (await state(stage)).failures == 2
+        settled = await stage.settle([*failed[12:14], fine[14], *failed[15:18]])
+        assert (settled.opened, (await state(stage)).failures) == (2.0, 3)
+        settled = await stage.settle([failed[18], fine[19]])
+        assert (settled.opened, (await state(stage)).failures, (await state(stage)).held_until) == (0, 0, 0)
+
+    async def test_what_is_told_twice_or_too_late_counts_nothing(self, stage: Stage) -> None:
+        [gone, *claims] = await stage.claim(most=3)
+        for _ in range(2):
+            await fail(stage, claims, NOW)
+        assert (await state(stage)).failures == 2
+        paused = Settlement(gone, Retried(NOW, RECORD), Effect(gone=True, hold_until=NOW + 60))
+        assert (await stage.settle([paused])).paused == Pause.GONE
+        await control.resume(stage.redis, KEYS, "one", NOW)
+        assert await stage.settle([paused]) == Settled(0, 1)
+        after = await state(stage)
+        assert (after.paused, after.held_until, after.failures) == ("", 0, 0)
+
+    async def test_what_was_delivered_after_its_claim_is_an_answer_and_told_twice_is_none(
+        self, stage: Stage
+    ) -> None:
+        [late, *claims] = await stage.claim(most=3)
+        await fail(stage, claims, NOW)
+        await stage.claim(now=NOW + 31, most=1)
+        assert await stage.settle([Settlement(late, Delivered())], NOW + 32) == Settled(1, 0)
+        assert (await state(stage)).failures == 0
+        await fail(stage, await stage.claim(now=NOW + 32, most=1), NOW + 32)
+        assert await stage.settle([Settlement(late, Delivered())], NOW + 33) == Settled(0, 1)
+        assert (await state(stage)).failures == 1
 
     async def test_then_one_probe_decides_for_everybody(self, stage: Stage) -> None:
         await fail(stage, await stage.claim(most=3), NOW)
@@ -150,6 +186,19 @@ class TestBreaker:
         assert (await state(stage)).paused == "failing"
         assert len(await stage.waiting()) == 20
 
+    async def test_what_refuses_everything_for_too_long_is_paused_though_it_answers(
+        self, stage: Stage
+    ) -> None:
+        [one, two, three] = await stage.claim(most=3)
+        refused = Effect(answered=True)
+        await stage.settle([Settlement(one, Retried(NOW + 9000, RECORD), refused)])
+        await stage.settle([Settlement(two, Delivered())], NOW + 1000)
+        await stage.settle([Settlement(three, Retried(NOW + 9000, RECORD), refused)], NOW + 2000)
+        for at, paused in ((3600, ""), (5599, ""), (5600, Pause.FAILING)):
+            [claim] = await stage.claim(now=NOW + at, most=1)
+            settled = await stage.settle([Settlement(claim, Retried(NOW + 9000, RECORD), refused)], NOW + at)
+            assert (settled.opened, settled.paused) == (0, paused), "since the first after the last delivery"
+
 
 class TestHold:
     async def test_nothing_is_claimed_before_the_endpoint_wants_it(self, stage: Stage) -> None:
@@ -166,6 +215,33 @@ class TestHold:
             await stage.settle([Settlement(claim, Retried(NOW + wait, RECORD), effect)])
         await stage.settle([Settlement(three, Delivered())])
         assert await stage.claim(now=NOW + 59.999) == []
+
+    async def test_what_is_busy_is_held_for_longer_each_time_until_it_takes_something(
+        self, stage: Stage
+    ) -> None:
+        stage.queue = DeliveryQueue(stage.redis, KEYS, "one", Breaker(threshold=100, longest=5.0))
+        now, waits = NOW, []
+        for _ in range(5):
+            waits.append(await self.busy(stage, await stage.claim(now=now, most=2), now))
+            now += waits[-1]
+        assert waits == [1, 2, 4, 5, 5], "and two of one moment count once"
+        [claim] = await stage.claim(now=now, most=1)
+        await stage.settle([Settlement(claim, Delivered())], now)
+        assert await self.busy(stage, await stage.claim(now=now, most=1), now, jitter=0.0) == 0.5
+
+    async def busy(self, stage: Stage, claims: Sequence[Claim], now: float, jitter: float = 1.0) -> float:
+        busy = [Settlement(claim, Retried(now + 9000, RECORD), BUSY) for claim in claims]
+        assert (await stage.queue.settle(busy, now=now, jitter=jitter)).held
+        wait = (await state(stage)).held_until - now
+        assert await stage.claim(now=now + wait - 0.001) == []
+        return wait
+
+    async def test_being_busy_shortens_no_hold_that_was_asked_for(self, stage: Stage) -> None:
+        asked = Effect(failed=True, hold_until=NOW + 60)
+        results = [Retried(NOW + 300, RECORD)] * 2
+        told = zip(await stage.claim(most=2), results, (asked, BUSY), strict=True)
+        await stage.settle([Settlement(*each) for each in told])
+        assert (await state(stage)).held_until == NOW + 60
 
 
 class TestRate:
@@ -264,6 +340,31 @@ class TestLane:
             await world.let_pass(1, receiver.received(3))
             await world.settled()
 
+    @pytest.mark.parametrize("status", [429, 502, 503, 504])
+    async def test_what_is_busy_is_slowed_though_it_does_not_say_for_how_long(
+        self, world: World, status: int
+    ) -> None:
+        times: list[float] = []
+
+        async def busy(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            times.append(world.clock.time())
+            await answer(status)(reader, writer)
+
+        async with (
+            receiving(*[busy] * 3, answer()) as receiver,
+            world.running(endpoint(url=receiver.url, concurrency=1)),
+        ):
+            await publish(world.redis, *(event(number) for number in range(50)))
+            await receiver.received(1)
+            await world.attempted(1)
+            await world.clock.advance(0.74)
+            assert len(receiver.requests) == 1, "held for three quarters of a second"
+            await world.let_pass(0.01, world.settled())
+            one, two, three = times
+            assert two >= one + 0.75
+            assert three >= two + 1.5
+            assert set(arrived(receiver).values()) == {1, 2}
+
     async def test_a_dead_endpoint_is_probed_and_not_hammered(self, world: World) -> None:
         async with (
             receiving(*[reset] * 40, answer()) as receiver,
@@ -304,6 +405,6 @@ class TestLane:
 
             await until(none_claimed)
             sent = len(receiver.requests) - 50
-            assert 10 <= sent < 30, "ten failures open it, and the rest is given back"
+            assert 10 <= sent <= 11, "ten failures open it, one was under way, and the rest is given back"
             assert len(await world.due()) == 50
             assert (await lane_stats(world.redis, KEYS, "one")).held_until > world.clock.time()

@@ -10,6 +10,7 @@ import asyncio
 from collections.abc import Coroutine, Iterable
 from typing import Any, TypeVar
 
+import msgspec
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import (
@@ -70,7 +71,8 @@ class Deliveries(RuleBasedStateMachine):
     """The store's steps as rules; ``waiting``, ``done`` and ``dead`` are what they should come to.
 
     ``dead`` says of each whether its order was kept. ``lined`` are those whose order is kept if they wait, and
-    ``overtaken`` those of them that were passed over, as far as that was told.
+    ``overtaken`` those of them that were passed over, as far as that was told. ``later`` is when those that failed
+    are due again, ``asked`` when somebody asked to have one again (ms).
     """
 
     def __init__(self, url: str) -> None:
@@ -85,6 +87,8 @@ class Deliveries(RuleBasedStateMachine):
         self.tasks: dict[str, int] = {}
         self.lined: set[str] = set()
         self.overtaken: set[str] = set()
+        self.later: dict[str, float] = {}
+        self.asked: dict[str, int] = {}
         self.redis = connect(url)
 
     def run(self, step: Coroutine[Any, Any, T]) -> T:
@@ -136,6 +140,8 @@ class Deliveries(RuleBasedStateMachine):
         self.lined = (self.lined - new) | (new if self.to.order == "task" else set())
 
     def leave(self, entry_id: str) -> None:
+        self.later.pop(entry_id, None)
+        self.asked.pop(entry_id, None)
         self.waiting.discard(entry_id)
         self.overtaken.discard(entry_id)
 
@@ -169,6 +175,7 @@ class Deliveries(RuleBasedStateMachine):
         self.told(found, told)
         for one in found.claims:
             assert self.is_first(one.entry_id), "only when nothing of its task is ahead of it"
+            assert self.later.pop(one.entry_id, 0) <= self.now
         self.claims += found.claims
 
     def lately(self, back: int) -> Claim:
@@ -198,7 +205,7 @@ class Deliveries(RuleBasedStateMachine):
     def deliver(self, back: int, effect: Effect) -> None:
         claim = self.lately(back)
         self.run(self.queue.settle([Settlement(claim, Delivered(), effect)], now=self.now))
-        if claim.entry_id in self.waiting:
+        if claim.entry_id in self.waiting and self.asked.get(claim.entry_id, 0) in (0, claim.asked):
             self.leave(claim.entry_id)
             self.done.add(claim.entry_id)
 
@@ -206,9 +213,10 @@ class Deliveries(RuleBasedStateMachine):
     @rule(back=BACK, effect=EFFECTS, wait=st.sampled_from([0.0, 5.0, 300.0]))
     def fail(self, back: int, effect: Effect, wait: float) -> None:
         claim = self.lately(back)
-        self.run(
-            self.queue.settle([Settlement(claim, Retried(self.now + wait, RECORD), effect)], now=self.now)
-        )
+        again = Retried(self.now + wait, msgspec.structs.replace(RECORD, asked=claim.asked))
+        settled = self.run(self.queue.settle([Settlement(claim, again, effect)], now=self.now))
+        if settled.settled:
+            self.later[claim.entry_id] = self.now + wait
 
     @CLAIMED
     @rule(back=BACK, effect=EFFECTS)
@@ -235,6 +243,7 @@ class Deliveries(RuleBasedStateMachine):
     @rule()
     def resume(self) -> None:
         self.run(control.resume(self.redis, KEYS, "one", self.now))
+        self.later.clear()
 
     @rule()
     def replay(self) -> None:
@@ -243,7 +252,9 @@ class Deliveries(RuleBasedStateMachine):
                 pass
 
         self.run(step())
-        self.wait_for((self.done | self.dead.keys()) - self.gone)
+        again = (self.done | self.dead.keys()) - self.gone
+        self.asked |= dict.fromkeys(again - self.waiting, int(self.now * 1000))
+        self.wait_for(again)
         self.done &= self.gone
 
     @rule(data=st.data())
@@ -262,6 +273,8 @@ class Deliveries(RuleBasedStateMachine):
         assert self.run(control.forget(self.redis, KEYS, "one")) == len(self.waiting)
         self.done |= self.waiting | self.dead.keys()
         self.waiting.clear()
+        self.later.clear()
+        self.asked.clear()
         self.overtaken.clear()
         self.dead.clear()
 
@@ -280,6 +293,7 @@ class Deliveries(RuleBasedStateMachine):
                 continue
             if again:
                 self.waiting.add(entry_id)
+                self.asked[entry_id] = int(self.now * 1000)
                 self.lined = self.lined | {entry_id} if lined else self.lined - {entry_id}
             else:
                 self.done.add(entry_id)
@@ -318,7 +332,7 @@ class Deliveries(RuleBasedStateMachine):
                 assert self.tasks[task[1:]] == self.tasks[entry_id], "by a newer one of the same task"
                 assert entry_id in due or entry_id in claimed
             else:
-                lines.setdefault(task, []).append(entry_id)
+                lines.setdefault(task.split()[0], []).append(entry_id)
         assert in_line == sum(map(len, lines.values()))
         for line in lines.values():
             assert len({self.tasks[each] for each in line}) == 1

@@ -215,10 +215,50 @@ async def test_a_replay_comes_in_order_before_what_waits(line: Line) -> None:
     await line.settle([Settlement(claim, Retried(NOW + 300, RECORD))])
     await line.replay()
     for entry_id in (*ids, last):
-        [claim] = await line.claim()
+        [claim] = await line.claim(NOW + 300)
         assert claim.entry_id == entry_id
         await line.settle([Settlement(claim, Delivered())])
     await line.nothing_is_left()
+
+
+@pytest.mark.parametrize("meanwhile", [False, True], ids=["before the replay", "after it"])
+async def test_what_is_to_wait_still_does_after_an_older_one_went_before_it(
+    line: Line, meanwhile: bool
+) -> None:
+    first, second = await line.publish((1, "processing"), (1, "success"))
+    for _ in range(2):
+        [claim] = await line.claim()
+        assert (await line.settle([Settlement(claim, Delivered())])).settled == 1
+    await line.replay()
+    [claim] = await line.claim()
+    await line.settle([Settlement(claim, Delivered())])
+    [claim] = await line.claim()
+    assert claim.entry_id == second
+    if meanwhile:
+        await line.replay()
+    await line.settle([Settlement(claim, Retried(NOW + 3600, RECORD))])
+    await line.replay()
+    [claim] = await line.claim(NOW + 1)
+    assert claim.entry_id == first
+    await line.settle([Settlement(claim, GiveBack())], NOW + 1)
+    [claim] = await line.claim(NOW + 1)
+    await line.settle([Settlement(claim, Delivered())], NOW + 1)
+    assert await line.ids(NOW + 3599) == []
+    assert await line.ids(NOW + 3600) == [second]
+
+
+async def test_resumed_what_was_to_wait_goes_when_its_turn_comes(line: Line) -> None:
+    first, second = await line.publish((1, "processing"), (1, "success"))
+    [claim] = await line.claim()
+    await line.settle([Settlement(claim, Delivered())])
+    [claim] = await line.claim()
+    await line.settle([Settlement(claim, Retried(NOW + 3600, RECORD))])
+    await line.replay()
+    await control.resume(line.redis, KEYS, "one", NOW)
+    [claim] = await line.claim()
+    assert claim.entry_id == first
+    await line.settle([Settlement(claim, Delivered())])
+    assert await line.ids() == [second]
 
 
 async def test_what_is_being_sent_is_not_taken_back_for_an_older_one(line: Line) -> None:

@@ -3,21 +3,25 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import pytest
 from redis.asyncio import Redis
 from redis.exceptions import ResponseError
 from structlog.testing import capture_logs
 
-from tests.unit.webhooks.builders import KEYS, NOW, endpoint, event, publish
+from tests.unit.webhooks.builders import KEYS, NOW, endpoint, event, place, publish
 from tests.unit.webhooks.receiver import answer, receiving
 from tests.unit.webhooks.stage import Stage
 from tests.unit.webhooks.world import World, arrived
+from watcher.events.stream import trim
+from watcher.model import from_seconds
 from watcher.state.lua import script
 from watcher.webhooks.letters import Choice, Letter, drop, letters, retry
 from watcher.webhooks.outcome import Delivered, Reason
-from watcher.webhooks.queue import Died, Record, Settlement
+from watcher.webhooks.queue import Died, Past, Record, Retried, Settled, Settlement
 from watcher.webhooks.replay import Replay, replay
+from watcher.webhooks.stats import needed_from
 
 pytestmark = pytest.mark.every_server
 
@@ -93,6 +97,34 @@ class TestReplay:
         ids = await publish(stage.redis, *(event(number) for number in range(20)))
         await replayed(stage.redis)
         assert [claim.entry_id for claim in await stage.claim()] == ids
+
+    async def test_a_delivery_that_is_told_twice_takes_no_later_one_away(self, stage: Stage) -> None:
+        ids = await publish(stage.redis, event(1), event(2))
+        await stage.accept(*await stage.read(), to=(0,))
+        for number in range(3):
+            now = NOW + 60 * number
+            done = [Settlement(claim, Delivered()) for claim in await stage.claim(now=now)]
+            assert await stage.settle(done, now) == Settled(2, 0)
+            async for _ in replay(stage.redis, KEYS, endpoint(), low=0, high=2**42, now=now + 1):
+                pass
+            assert await stage.settle(done, now) == Settled(0, 2), "the answer had been lost"
+            assert await stage.waiting() == ids
+
+    async def test_a_delivery_that_took_longer_than_its_claim_is_one_whatever_came_of_it_since(
+        self, stage: Stage
+    ) -> None:
+        await publish(stage.redis, event(1))
+        await stage.accept(*await stage.read(), to=(0,))
+        for number in range(2):
+            now = NOW + 600 * number
+            [late] = await stage.claim(now=now)
+            [claim] = await stage.claim(now=now + 30)
+            history = (Past(5, 5, 500, Reason.HTTP_5XX, '"asked":7'),)
+            record = Record(1, 5, 6, 500, Reason.HTTP_5XX, claim.asked, history)
+            await stage.settle([Settlement(claim, Retried(now + 30, record))], now + 30)
+            assert await stage.settle([Settlement(late, Delivered())], now + 31) == Settled(1, 0)
+            assert await stage.waiting() == []
+            await replayed(stage.redis)
 
 
 @pytest.mark.parametrize(
@@ -172,7 +204,7 @@ class TestLetters:
         assert await found(stage.redis) == []
         claims = await stage.claim()
         assert [claim.fields[b"id"].decode() for claim in claims] == [event(1).id, event(2, "error").id]
-        assert all(claim.record is not None and claim.record.replayed for claim in claims)
+        assert all(claim.asked == NOW * 1000 for claim in claims)
         await stage.settle([Settlement(claim, Delivered()) for claim in claims])
         assert await stage.waiting() == []
         assert not await stage.redis.exists(KEYS.kept("one"), KEYS.attempts("one"))
@@ -213,6 +245,68 @@ class TestLetters:
         assert arrived(receiver) == {event(1).id: 2}
 
 
+class TestTrimming:
+    """What was not needed when the trimmer looked may be when it trims."""
+
+    @pytest.fixture
+    async def ended(self, stage: Stage) -> str:
+        """One that was given up and one that was delivered; from where something was needed then."""
+        ids = await publish(stage.redis, event(1), event(2))
+        await stage.accept(*await stage.read(), to=(0,))
+        one, two = await stage.claim()
+        died = Died(Record(1, 5, 6, 500, Reason.HTTP_5XX), b"")
+        await stage.settle([Settlement(one, died), Settlement(two, Delivered())])
+        needed = await needed_from(stage.redis, KEYS)
+        assert needed is not None
+        assert place(needed) > place(ids[-1])
+        return needed
+
+    async def trim(self, redis: Redis, needed: str) -> int:
+        return await trim(redis, KEYS, from_seconds(NOW), needed)
+
+    async def test_nothing_that_waits_by_then_is_lost(self, stage: Stage, ended: str) -> None:
+        [letter] = await found(stage.redis)
+        assert await retry(stage.redis, KEYS, "one", [letter.id], NOW) == 1
+        assert (await replayed(stage.redis))[-1].delivered == 1
+        assert await self.trim(stage.redis, ended) == 0
+        claims = await stage.claim(now=NOW + 1)
+        assert {claim.fields[b"id"].decode() for claim in claims} == {event(1).id, event(2).id}
+        await stage.settle([Settlement(claim, Delivered()) for claim in claims])
+        assert await self.trim(stage.redis, ended) == 2
+
+    async def test_what_an_endpoint_that_was_not_known_waits_for_is_needed(
+        self, stage: Stage, ended: str
+    ) -> None:
+        step = stage.redis.register_script(script("watcher.events", "trim"))
+        await stage.redis.sadd(KEYS.endpoints, "new")
+        assert await step(keys=[KEYS.events, KEYS.endpoints, KEYS.waiting("one")], args=[ended, "one"]) == -1
+        assert await self.trim(stage.redis, ended) == 2
+
+    async def test_what_is_trimmed_while_it_is_read_is_not_delivered_again(
+        self, stage: Stage, ended: str
+    ) -> None:
+        range_at = replay(stage.redis, KEYS, endpoint(), low=0, high=2**42, now=NOW)
+        entries: Any = await stage.redis.xrange(KEYS.events)
+        real = stage.redis.xrange
+
+        async def xrange(*words: Any, **options: Any) -> Any:
+            entries = await real(*words, **options)
+            await stage.redis.xtrim(KEYS.events, maxlen=1, approximate=False)
+            return entries
+
+        stage.redis.xrange = xrange  # type: ignore[method-assign] # as if somebody were quicker
+        at = [each async for each in range_at][-1]
+        assert (at.read, at.delivered) == (2, 1)
+        assert entries[0][0].decode() not in await stage.waiting()
+
+    @pytest.mark.parametrize("words", [[], ["x"], ["5-0"], ["5-0", "one", "two"]])
+    async def test_trim_refuses_wrong_arguments(self, stage: Stage, ended: str, words: list[str]) -> None:
+        step = stage.redis.register_script(script("watcher.events", "trim"))
+        with pytest.raises(ResponseError, match="trim: "):
+            await step(keys=[KEYS.events, KEYS.endpoints, KEYS.waiting("one")], args=words)
+        assert await stage.redis.xlen(KEYS.events) == 2
+
+
 @pytest.mark.parametrize(
     ("name", "keys", "words"),
     [
@@ -220,17 +314,17 @@ class TestLetters:
         ("revive", 8, [5, "{}", 0, "x"]),
         ("revive", 8, [5, "{}", "1-0"]),
         ("revive", 8, [5]),
-        ("redeliver", 6, ["soon", "one", "{}", 0, "1-0"]),
-        ("redeliver", 6, [5, "one", "{}", 0, "x"]),
-        ("redeliver", 6, [5, "one", "{}", 0, "1-0="]),
-        ("redeliver", 6, [5, "one", "{}", 0, "1-0=>task"]),
-        ("redeliver", 6, [5, "one", "{}", 0, "1-0=a task"]),
-        ("redeliver", 6, [5, "one", "{}", "1-0"]),
-        ("redeliver", 6, [5, "one"]),
-        ("reorder", 2, ["soon", "0", 5]),
-        ("reorder", 2, [5, "x", 5]),
-        ("reorder", 2, [5, "0"]),
-        ("reorder", 2, [5]),
+        ("redeliver", 7, ["soon", "one", "{}", 0, "1-0"]),
+        ("redeliver", 7, [5, "one", "{}", 0, "x"]),
+        ("redeliver", 7, [5, "one", "{}", 0, "1-0="]),
+        ("redeliver", 7, [5, "one", "{}", 0, "1-0=>task"]),
+        ("redeliver", 7, [5, "one", "{}", 0, "1-0=a task"]),
+        ("redeliver", 7, [5, "one", "{}", "1-0"]),
+        ("redeliver", 7, [5, "one"]),
+        ("reorder", 3, ["soon", "0", 5]),
+        ("reorder", 3, [5, "x", 5]),
+        ("reorder", 3, [5, "0"]),
+        ("reorder", 3, [5]),
     ],
 )
 async def test_wrong_arguments_are_refused(
@@ -238,7 +332,7 @@ async def test_wrong_arguments_are_refused(
 ) -> None:
     step = stage.redis.register_script(script("watcher.webhooks", name))
     places = [KEYS.due("one"), KEYS.waiting("one"), KEYS.attempts("one"), KEYS.dead("one"), KEYS.events]
-    places += [KEYS.kept("one"), KEYS.line("one"), KEYS.ordered("one")]
+    places += [KEYS.kept("one"), KEYS.events, KEYS.line("one"), KEYS.ordered("one")]
     with pytest.raises(ResponseError, match=f"{name}: "):
         await step(keys=places[:keys], args=words)
     assert await stage.waiting() == []

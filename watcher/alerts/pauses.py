@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Any, Final
 
 import structlog
@@ -29,20 +30,38 @@ _WHY: Final[dict[str, str]] = {
 _log = structlog.get_logger()
 
 
+@dataclass(frozen=True, slots=True)
+class _Found:
+    """A pause, since when, and since when the one was that people have been told of (unix milliseconds)."""
+
+    reason: str
+    since: int
+    told: int | None
+
+
 class PauseAlerts:
     """The paused endpoints of one shard, for the process that holds its lease.
 
-    That people have been told is written beside the pause, so each pause is told once, by whoever leads.
+    That people have been told is written beside the pause, so each pause is told once, by whoever leads. What an
+    endpoint told one shard is passed on to all, and several may learn of it by themselves at a time: the leader of the
+    first of ``shards`` that did tells it.
     """
 
     def __init__(
-        self, redis: Redis, keys: Keys, notifiers: Sequence[Notifier], clock: Clock, metrics: Metrics
+        self,
+        redis: Redis,
+        keys: Keys,
+        notifiers: Sequence[Notifier],
+        clock: Clock,
+        metrics: Metrics,
+        shards: Callable[[], Sequence[Keys]] = tuple,
     ) -> None:
         self._redis = redis
         self._keys = keys
         self._notifiers = notifiers
         self._clock = clock
         self._metrics = metrics
+        self._shards = shards
         self._failing = False
 
     async def run(self) -> None:
@@ -65,17 +84,33 @@ class PauseAlerts:
         with store_errors():
             names: Any = await self._redis.smembers(self._keys.endpoints)
             for name in sorted(name.decode() for name in names):
-                lane = self._keys.lane(name)
-                fields: Any = await self._redis.hmget(lane, "paused", "paused_at", "told")
-                reason, since, told = (None if each is None else each.decode() for each in fields)
-                # Whoever pauses one by hand knows it. What was told is the pause that began then, and no later one.
-                if reason is None or since is None or reason == Pause.BY_HAND or told == since:
+                found = await self._found(self._keys, name)
+                # What was told is the pause that began then, and no later one.
+                if found is None or found.told == found.since or await self._others_to_tell(name, found):
                     continue
-                message = compose_pause(name, reason, int(since) / 1000)
+                message = compose_pause(name, found.reason, found.since / 1000)
                 if accepted := await self._tell(name, message):
                     sent += accepted
-                    await self._redis.hset(lane, "told", since)
+                    await self._redis.hset(self._keys.lane(name), "told", found.since)
         return sent
+
+    async def _found(self, keys: Keys, name: str) -> _Found | None:
+        """The pause that a shard found out about by itself. Whoever pauses one by hand knows it."""
+        fields: Any = await self._redis.hmget(keys.lane(name), "paused", "paused_at", "told", "paused_by")
+        reason, since, told, by = (None if each is None else each.decode() for each in fields)
+        if reason is None or since is None or reason == Pause.BY_HAND or by is not None:
+            return None
+        return _Found(reason, int(since), None if told is None else int(told))
+
+    async def _others_to_tell(self, name: str, found: _Found) -> bool:
+        """Whether another shard found out before; of the same moment, one whose tag comes before."""
+        for keys in self._shards():
+            if keys.tag == self._keys.tag:
+                continue
+            other = await self._found(keys, name)
+            if other is not None and (other.since, keys.tag) < (found.since, self._keys.tag):
+                return True
+        return False
 
     async def _tell(self, name: str, message: Message) -> int:
         """How many notifiers took it; the others are not asked again, since people know."""

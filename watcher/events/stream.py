@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
-from typing import Final, cast
+from typing import Any, Final, cast
 
 from redis.asyncio import Redis
 
 from watcher.events.envelope import EventFormatError, from_fields
 from watcher.model import Event, Micros
 from watcher.state.keys import Keys
+from watcher.state.lua import script
 from watcher.state.store import store_errors
 
 BATCH: Final = 500
@@ -53,15 +54,24 @@ async def follow(redis: Redis, keys: Keys, after: str, *, wait: bool = True) -> 
 
 
 async def trim(redis: Redis, keys: Keys, before: Micros, needed: str | None) -> int:
-    """Remove what is older than an instant, but nothing from the id ``needed`` on; the number removed.
+    """Remove what is older than an instant, but nothing from the id ``needed`` on or that waits for delivery.
+
+    It returns how many were removed.
 
     Raises ``StoreUnavailable`` when the store does not answer.
     """
     limit = f"{before // 1000}-0"
     if needed is not None and order(needed) < order(limit):
         limit = needed
+    step = redis.register_script(script(__package__, "trim"))
     with store_errors():
-        return int(await redis.xtrim(keys.events, minid=limit, approximate=False))
+        while True:
+            found: Any = await redis.smembers(keys.endpoints)
+            names = [name.decode() for name in found]
+            places = [keys.events, keys.endpoints, *(keys.waiting(name) for name in names)]
+            removed = int(await step(keys=places, args=[limit, *names]))
+            if removed >= 0:
+                return removed
 
 
 def order(entry_id: str) -> tuple[int, int]:

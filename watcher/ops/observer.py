@@ -62,6 +62,7 @@ class Observer:
         self._metrics = metrics
         self._clock = clock
         self._interval = interval
+        self._shown: frozenset[str] = frozenset()
 
     async def not_ready(self) -> list[str]:
         """Why the daemon is not ready; empty when it is."""
@@ -108,7 +109,8 @@ class Observer:
         except (StoreUnavailable, TimeoutError):
             return
         self._metrics.rate_budget_remaining.set(remaining)
-        set_gauges(self._metrics, stats)
+        set_gauges(self._metrics, stats, self._shown)
+        self._shown = frozenset(stats)
 
     async def _leases(self) -> list[bool]:
         with store_errors():

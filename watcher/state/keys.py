@@ -22,7 +22,7 @@
 | ``{ns}:lane:<endpoint>`` | hash | whether it is ``paused``, until when it is held, its ``failures`` in a row, … |
 | ``{ns}:waiting:<endpoint>`` | sorted set | stream id → its time (ms), for everything not yet delivered |
 | ``{ns}:line:<endpoint>`` | sorted set | a task and a stream id, in the stream's order, where the order is kept |
-| ``{ns}:ordered:<endpoint>`` | hash | stream id → its task, whose order is kept, or ``>`` and what superseded it |
+| ``{ns}:ordered:<endpoint>`` | hash | stream id → its task, and when it is due; or ``>`` and what superseded it |
 | ``{ns}:attempts:<endpoint>`` | hash | stream id → what its attempts gave so far |
 | ``{ns}:kept:<endpoint>`` | hash | stream id → the event, of revived dead letters that the stream has dropped |
 | ``{ns}:replay:<endpoint>`` | hash | the range that is being delivered again, and how far that has come |

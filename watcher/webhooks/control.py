@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Final
+import asyncio
+from collections.abc import Sequence
+from typing import Any, Final
 
 from redis.asyncio import Redis
 
@@ -25,6 +27,29 @@ async def pause(redis: Redis, keys: Keys, endpoint: str, now: float) -> None:
         await redis.hset(keys.lane(endpoint), mapping={"paused": Pause.BY_HAND, "paused_at": int(now * 1000)})
 
 
+async def pass_on(redis: Redis, keys: Keys, endpoint: str, others: Sequence[Keys]) -> None:
+    """Have an endpoint's lanes of other shards held and paused as this one is, if it is.
+
+    Raises:
+        StoreUnavailable: the store does not answer for one of them; the others have been told.
+    """
+    step = redis.register_script(script("watcher.webhooks", "heed"))
+    with store_errors():
+        lane: Any = await redis.hmget(
+            keys.lane(endpoint), "hold", "paused", "paused_at", "failing_since", "paused_by"
+        )
+        hold, paused, paused_at, failing_since, paused_by = lane
+        if hold is None and paused is None:
+            return
+        words = [hold or 0, paused or "", paused_at or 0, failing_since or 0, paused_by or keys.tag]
+        told = await asyncio.gather(
+            *(step(keys=[other.lane(endpoint)], args=words) for other in others), return_exceptions=True
+        )
+        for trouble in told:
+            if isinstance(trouble, BaseException):
+                raise trouble
+
+
 async def note_refusal(redis: Redis, keys: Keys, endpoint: str, why: str) -> None:
     """Keep for people why an endpoint does not permit that it is sent to; an empty text: it does, or is not asked.
 
@@ -45,7 +70,7 @@ async def resume(redis: Redis, keys: Keys, endpoint: str, now: float) -> int:
         StoreUnavailable: the store does not answer; it is still paused, and may be resumed again.
     """
     step = redis.register_script(script("watcher.webhooks", "reorder"))
-    places = [keys.due(endpoint), keys.waiting(endpoint)]
+    places = [keys.due(endpoint), keys.waiting(endpoint), keys.ordered(endpoint)]
     waiting, first = 0, "0"
     with store_errors():
         while first:

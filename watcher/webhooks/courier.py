@@ -18,6 +18,7 @@ from watcher.settings import Endpoint
 from watcher.steps import Step, reached
 from watcher.webhooks.outcome import (
     NEVER_SENT,
+    UNCOUNTED,
     Attempt,
     Dead,
     Delivered,
@@ -149,11 +150,11 @@ class Courier:
         """Decide what follows from an attempt; count it and tell of it."""
         claim, attempt, ended = attempted.ready.claim, attempted.attempt, attempted.ended
         earlier = 0 if claim.record is None else claim.record.count
-        made = earlier if attempt.reason in NEVER_SENT else earlier + 1
+        made = earlier if attempt.reason in UNCOUNTED else earlier + 1
         schedule = self._endpoint.retry_schedule
         outcome = decide(attempt, made=made, schedule=schedule, now=ended, jitter=self._jitter())
         self._attempts(attempt.reason).inc()
-        self._tell(attempted, made, outcome)
+        self._tell(attempted, earlier + (attempt.reason not in NEVER_SENT), outcome)
         match outcome:
             case Delivered():
                 self._delay.observe(max(0.0, ended - attempted.ready.time))
@@ -179,19 +180,19 @@ class Courier:
         )
         return Settlement(claim, Superseded())
 
-    def _tell(self, attempted: Attempted, made: int, outcome: Outcome) -> None:
+    def _tell(self, attempted: Attempted, number: int, outcome: Outcome) -> None:
         """The canonical line of an attempt. The answer is not in it: it may hold personal data."""
         claim, event, attempt = attempted.ready.claim, attempted.ready.event, attempted.attempt
         facts: dict[str, Any] = {
             "event_id": None if event is None else event.id,
             "type": None if event is None else event.type,
             "entry_id": claim.entry_id,
-            "attempt": made,
+            "attempt": number,
             "reason": attempt.reason.value,
             "status": attempt.status,
             "duration_ms": round(attempt.seconds * 1000, 1),
         }
-        if claim.record is not None and claim.record.replayed:
+        if claim.asked:
             facts["replayed"] = True
         match outcome:
             case Delivered():
@@ -224,6 +225,6 @@ def _record(attempted: Attempted, made: int) -> Record:
         last=last,
         status=attempt.status,
         reason=attempt.reason,
-        replayed=earlier is not None and earlier.replayed,
+        asked=attempted.ready.claim.asked,
         history=history[-REMEMBERED:],
     )

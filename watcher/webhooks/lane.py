@@ -16,6 +16,7 @@ from watcher.webhooks.pace import Ahead
 from watcher.webhooks.permission import Permission
 from watcher.webhooks.queue import Claims, DeliveryQueue, GiveBack, Settlement
 from watcher.webhooks.settler import Settler
+from watcher.webhooks.word import Word
 
 _IDLE_SECONDS: Final = 0.5
 """Longest wait between two looks: another replica may have accepted deliveries for this lane."""
@@ -44,6 +45,7 @@ class Lane:
         clock: Clock,
         outage: Outage,
         jitter: Callable[[], float],
+        word: Word,
     ) -> None:
         self._name = name
         self._queue = queue
@@ -63,8 +65,10 @@ class Lane:
             clock,
             jitter,
             self._halt,
+            word.spread,
             self.wake,
         )
+        self._word = word
         self._ready: asyncio.Queue[Ready | None] = asyncio.Queue()
         self._low = 0
         self._idle = concurrency
@@ -73,6 +77,7 @@ class Lane:
         self._stopping = False
         self._halted = False
         self._halts = 0
+        self._failed = 0
 
     def wake(self) -> None:
         """Look at once whether something is due."""
@@ -95,11 +100,14 @@ class Lane:
                 asking = group.create_task(
                     self._permission.run(self._reconsider), name=f"permission {self._name}"
                 )
+                telling = group.create_task(self._word.run(), name=f"pass on {self._name}")
                 await self._work()
                 asking.cancel()
+                telling.cancel()
         finally:
             self._give_back_ready()
             await self._settler.drain()
+            await self._word.drain()
 
     def _reconsider(self) -> None:
         """The endpoint has said whether it may be sent to."""
@@ -208,7 +216,13 @@ class Lane:
             self._settler.add(Settlement(ready.claim, result))
             return
         self._settler.add(result)
-        if result.attempt.reason is not Reason.SUCCESS and result.effect.stops:
+        if result.attempt.reason is Reason.SUCCESS:
+            self._failed = 0
+            return
+        effect = result.effect
+        self._failed = self._failed + 1 if effect.failed else 0
+        if effect.stops or self._failed >= self._queue.threshold:
+            self._failed = 0
             self._halt()
 
     def _halt(self) -> None:

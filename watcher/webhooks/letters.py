@@ -12,7 +12,7 @@ from redis.asyncio import Redis
 from watcher.state.keys import Keys
 from watcher.state.lua import script
 from watcher.state.store import store_errors
-from watcher.webhooks.queue import REPLAYED, Past
+from watcher.webhooks.queue import Past, asked_again
 
 BATCH: Final = 200
 """Dead letters in one step."""
@@ -102,7 +102,7 @@ async def retry(
         for start in range(0, len(ids), BATCH):
             words: list[str | bytes | int] = [
                 int(now * 1000),
-                msgspec.json.encode(REPLAYED),
+                asked_again(now),
                 int(coalesce),
                 *ids[start : start + BATCH],
             ]

@@ -42,6 +42,9 @@ class Reason(StrEnum):
 NEVER_SENT: Final = frozenset({Reason.EVENT_GONE, Reason.EVENT_MALFORMED})
 """Reasons for which there was no request at all."""
 
+UNCOUNTED: Final = NEVER_SENT | {Reason.HTTP_410}
+"""Reasons that use up no attempt of the schedule: a 410 says that nothing is wanted for now, not that this failed."""
+
 
 class Attempt(msgspec.Struct, frozen=True):
     """One request to an endpoint.
@@ -82,24 +85,28 @@ Outcome = Delivered | Retry | Dead
 class Effect:
     """What an attempt says of the endpoint as a whole, beside the delivery.
 
-    ``answered``: it is at work, whatever it thinks of the event. ``failed``: it counts among the failures in a
-    row. ``hold_until``: nothing is to be sent before (unix seconds). ``gone``: the endpoint wants no more, so it
-    is paused.
+    ``answered``: it is at work, whatever it thinks of the event; if it refuses everything for days, it has failed all
+    the same. ``failed``: it counts among the failures in a
+    row. ``hold_until``: nothing is to be sent before (unix seconds). ``busy``: nothing for a moment, it did not say how
+    long. ``gone``: the endpoint wants no more, so it is paused.
     """
 
     answered: bool = False
     failed: bool = False
     hold_until: float | None = None
+    busy: bool = False
     gone: bool = False
 
     @property
     def stops(self) -> bool:
         """Whether nothing more is to be sent now."""
-        return self.gone or self.hold_until is not None
+        return self.gone or self.busy or self.hold_until is not None
 
 
 NO_EFFECT: Final = Effect()
 ANSWERED: Final = Effect(answered=True)
+FAILED: Final = Effect(failed=True)
+BUSY: Final = Effect(failed=True, busy=True)
 _BUSY: Final = frozenset(
     {
         HTTPStatus.TOO_MANY_REQUESTS,
@@ -181,7 +188,7 @@ def effect_of(attempt: Attempt, *, now: float) -> Effect:
     """What an attempt says of its endpoint. ``now`` is in unix seconds.
 
     An answer that may be the event's fault (a 4xx that names no other cause) says only that it is at work; what is
-    busy is held for as long as it asks; 410 pauses it.
+    busy is held for as long as it asks, or for a moment; 410 pauses it.
     """
     match attempt.reason:
         case Reason.HTTP_410:
@@ -205,7 +212,9 @@ def effect_of(attempt: Attempt, *, now: float) -> Effect:
             | Reason.RESET
             | Reason.PROTOCOL
         ):
-            wait = retry_after_seconds(attempt.retry_after, now=now) if attempt.status in _BUSY else None
-            return Effect(failed=True, hold_until=None if wait is None else now + wait)
+            if attempt.status not in _BUSY:
+                return FAILED
+            wait = retry_after_seconds(attempt.retry_after, now=now)
+            return Effect(failed=True, hold_until=now + wait) if wait else BUSY
         case _:
             assert_never(attempt.reason)

@@ -15,7 +15,7 @@ from typing import Any, Final, assert_never
 import msgspec
 from redis.asyncio import Redis
 
-from watcher.model import Pause, from_seconds, to_iso
+from watcher.model import from_seconds, to_iso
 from watcher.state.keys import Keys
 from watcher.state.lua import script
 from watcher.webhooks.bucket import Bucket
@@ -45,7 +45,7 @@ class Record(msgspec.Struct, frozen=True):
     """What the failed attempts at a delivery gave so far. Moments are in unix milliseconds.
 
     ``status`` and ``reason`` are the last attempt's, ``history`` holds the last few, the newest last.
-    ``replayed``: somebody asked for it to be delivered again.
+    ``asked``: when somebody asked for it to be delivered again, 0 if nobody did.
     """
 
     count: int
@@ -53,12 +53,15 @@ class Record(msgspec.Struct, frozen=True):
     last: int
     status: int | None
     reason: Reason | None
-    replayed: bool = False
+    asked: int = 0
     history: tuple[Past, ...] = ()
 
 
-REPLAYED: Final = Record(count=0, first=0, last=0, status=None, reason=None, replayed=True)
-"""Of a delivery that somebody asked to have again: no attempts so far."""
+def asked_again(now: float) -> bytes:
+    """The record, as the store keeps it, of a delivery that somebody asks to have again, at ``now`` (unix seconds)."""
+    return msgspec.json.encode(
+        Record(count=0, first=0, last=0, status=None, reason=None, asked=int(now * 1000))
+    )
 
 
 class Claim(msgspec.Struct, frozen=True):
@@ -73,6 +76,11 @@ class Claim(msgspec.Struct, frozen=True):
     due: bytes
     record: Record | None
     fields: dict[bytes, bytes]
+
+    @property
+    def asked(self) -> int:
+        """When somebody asked to have it again (unix milliseconds), 0 if nobody did."""
+        return 0 if self.record is None else self.record.asked
 
 
 class Overtaken(msgspec.Struct, frozen=True):
@@ -131,7 +139,7 @@ class Settled:
 
     ``opened`` are the seconds for which the breaker has opened by them, 0 if it has not; ``paused`` is why the
     endpoint has been paused by them, empty if it has not. ``going_on`` are the deliveries that stood behind them and
-    are due now.
+    are due now. ``held`` says whether the endpoint is left alone for longer than before, since it asked for that.
     """
 
     settled: int
@@ -139,20 +147,24 @@ class Settled:
     opened: float = 0.0
     paused: str = ""
     going_on: int = 0
+    held: bool = False
 
 
 class Breaker(msgspec.Struct, frozen=True):
     """When an endpoint that fails is left alone; times in seconds.
 
     It opens after ``threshold`` failures in a row, with no other answer between them, for a random part of a time
-    that doubles from ``first`` to ``longest`` with each probe that fails. After ``patience`` without any
-    other answer the endpoint is paused, for somebody to look at.
+    that doubles from ``first`` to ``longest`` with each probe that fails. After ``patience`` without a delivery,
+    since the first attempt that failed in any way, the endpoint is paused, for somebody to look at. One that is
+    busy and does not say for how long is held for half to all of a time that doubles from ``moment`` to ``longest``
+    until the next delivery.
     """
 
     threshold: int = 10
     first: float = 2.0
     longest: float = 30.0
     patience: float = 5 * 86_400.0
+    moment: float = 1.0
 
 
 DEFAULT_BREAKER: Final = Breaker()
@@ -192,6 +204,11 @@ class DeliveryQueue:
         self._settle = redis.register_script(script(_PACKAGE, "settle"))
         self._settle_keys = [due, claimed, waiting, attempts, dead, keys.events, lane, kept, *order]
 
+    @property
+    def threshold(self) -> int:
+        """Failures in a row that open the breaker."""
+        return self._breaker.threshold
+
     async def claim(self, *, now: float, seconds: float, most: int) -> Claims:
         """Claim up to ``most`` deliveries that are due at ``now`` (unix seconds), for so many seconds.
 
@@ -220,43 +237,38 @@ class DeliveryQueue:
         )
 
     async def settle(self, settlements: Sequence[Settlement], *, now: float, jitter: float = 1.0) -> Settled:
-        """Write down what came of claims. ``now`` is in unix seconds; ``jitter``, from 0 to 1, shortens an opening.
+        """Write down what came of claims, in the order in which the attempts ended.
 
-        Doing it twice is harmless: the second time all but the delivered are stale.
+        ``now`` is in unix seconds; ``jitter``, from 0 to 1, shortens an opening. Doing it twice is harmless: the
+        second time all are stale.
 
         Raises:
             redis.RedisError: the store is in trouble; some or all may have been written.
         """
         delivered: list[str] = []
         others: list[Any] = []
-        failed, hold, gone, answered = 0, 0.0, False, False
         for one in settlements:
-            if isinstance(one.result, Delivered):
+            if isinstance(one.result, Delivered) and not one.claim.asked:
                 delivered.append(one.claim.entry_id)
-                continue
-            answered = answered or one.effect.answered
-            others += _words(one.claim, one.result)
-            failed += one.effect.failed
-            hold = max(hold, one.effect.hold_until or 0.0)
-            gone = gone or one.effect.gone
+            else:
+                others += _words(one.claim, one.result, one.effect, len(delivered))
         breaker = self._breaker
         arguments = [
             " ".join(delivered),
             int(now * 1000),
-            failed,
-            math.ceil(hold * 1000),
-            Pause.GONE if gone else "",
             breaker.threshold,
             int(breaker.first * 1000),
             int(breaker.longest * 1000),
             jitter,
             int(breaker.patience * 1000),
-            int(answered or bool(delivered)),
             self._coalesce,
+            int(breaker.moment * 1000),
             *others,
         ]
-        settled, stale, opened, paused, going_on = await self._settle(keys=self._settle_keys, args=arguments)
-        return Settled(settled, stale, opened / 1000, paused.decode(), going_on)
+        settled, stale, opened, paused, going_on, held = await self._settle(
+            keys=self._settle_keys, args=arguments
+        )
+        return Settled(settled, stale, opened / 1000, paused.decode(), going_on, bool(held))
 
 
 def _claim(row: Sequence[Any], ends: int) -> Claim:
@@ -270,20 +282,33 @@ def _claim(row: Sequence[Any], ends: int) -> Claim:
     )
 
 
-def _words(claim: Claim, result: Retried | Died | GiveBack | Superseded) -> Iterator[Any]:
-    """What came of a claim, as ``settle.lua`` takes it."""
+def _words(
+    claim: Claim, result: Delivered | Retried | Died | GiveBack | Superseded, effect: Effect, place: int
+) -> Iterator[Any]:
+    """What came of a claim, as ``settle.lua`` takes it; ``place`` is how many deliveries came before it."""
     match result:
+        case Delivered():
+            yield from ("delivered", claim.entry_id, claim.ends, place, claim.asked)
         case Retried(at, record):
-            due = int(at * 1000)
-            yield from ("retry", claim.entry_id, claim.ends, due, msgspec.json.encode(record))
+            yield from ("retry", claim.entry_id, claim.ends, place, *_said(effect))
+            yield from (int(at * 1000), msgspec.json.encode(record))
         case Died(record, answer):
-            yield from ("dead", claim.entry_id, claim.ends, record.reason or "", record.count)
-            status = "" if record.status is None else record.status
-            yield from (status, answer, to_iso(from_seconds(record.last / 1000)))
-            yield msgspec.json.encode(record.history)
+            yield from ("dead", claim.entry_id, claim.ends, place, *_said(effect))
+            yield from (record.reason or "", record.count, "" if record.status is None else record.status)
+            yield from (answer, to_iso(from_seconds(record.last / 1000)), msgspec.json.encode(record.history))
         case GiveBack():
-            yield from ("release", claim.entry_id, claim.ends, claim.due)
+            yield from ("release", claim.entry_id, claim.ends, place, claim.due)
         case Superseded():
-            yield from ("superseded", claim.entry_id, claim.ends)
+            yield from ("superseded", claim.entry_id, claim.ends, place)
         case _:
             assert_never(result)
+
+
+def _said(effect: Effect) -> tuple[str, int]:
+    """What an attempt says of the endpoint, and until when the lane is held for it (ms; 0: it is not)."""
+    hold = math.ceil((effect.hold_until or 0.0) * 1000)
+    if effect.gone:
+        return "gone", hold
+    if effect.failed:
+        return ("busy" if effect.busy else "failed"), hold
+    return ("refused" if effect.answered else "none"), hold

@@ -6,7 +6,6 @@ from collections.abc import AsyncIterator
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
-import msgspec
 from redis.asyncio import Redis
 
 from watcher.events.envelope import EventFormatError
@@ -14,7 +13,7 @@ from watcher.settings import Endpoint
 from watcher.state.keys import Keys
 from watcher.state.lua import script
 from watcher.state.store import store_errors
-from watcher.webhooks.queue import REPLAYED
+from watcher.webhooks.queue import asked_again
 from watcher.webhooks.routing import Router
 
 BATCH: Final = 500
@@ -56,7 +55,7 @@ async def replay(
     step = redis.register_script(script("watcher.webhooks", "redeliver"))
     name = endpoint.name
     places = [keys.due(name), keys.waiting(name), keys.attempts(name), keys.endpoints]
-    places += [keys.line(name), keys.ordered(name)]
+    places += [keys.line(name), keys.ordered(name), keys.events]
     router, at = Router((endpoint,)), Replay(low, high, f"{low}-0")
     with store_errors():
         kept: Any = await redis.hmget(keys.replay(name), "low", "reached")
@@ -69,7 +68,7 @@ async def replay(
             words: list[str | bytes | int] = [
                 int(now * 1000),
                 name,
-                msgspec.json.encode(REPLAYED),
+                asked_again(now),
                 int(endpoint.coalesce),
                 *wanted,
             ]

@@ -25,6 +25,7 @@ from watcher.webhooks.permission import Permission
 from watcher.webhooks.queue import DeliveryQueue
 from watcher.webhooks.sender import HttpSender, Sender
 from watcher.webhooks.stats import known_endpoints
+from watcher.webhooks.word import Word
 
 _log = structlog.get_logger()
 
@@ -36,7 +37,8 @@ class Webhooks:
     configured later begins. ``consumer`` is this process's name, different from every other replica's.
     ``jitter`` gives a fraction from 0 to 1, anew each time. ``slots`` gives what bounds the attempts at an endpoint
     that are under way at once: its own ``concurrency`` where this is the only shard and replica. ``wait_replicas``
-    of the store must have an event before it is delivered.
+    of the store must have an event before it is delivered. ``shards`` gives the keys of all shards that are delivered
+    from: what an endpoint says of itself holds for all.
 
     Raises:
         ConfigurationError: from the constructor, where an endpoint's certificate file cannot be used.
@@ -56,6 +58,7 @@ class Webhooks:
         slots: Callable[[Endpoint], Slots] = lambda endpoint: Slots(endpoint.concurrency),
         take_over_after: float = TAKE_OVER_AFTER,
         wait_replicas: int = 0,
+        shards: Callable[[], Sequence[Keys]] = tuple,
     ) -> None:
         self._redis = redis
         self._keys = keys
@@ -68,6 +71,7 @@ class Webhooks:
         self._outage = Outage(clock)
         self._make_sender = sender
         self._slots = slots
+        self._shards = shards
         self._senders = [sender(endpoint, clock) for endpoint in endpoints]
         self._next: tuple[Sequence[Endpoint], list[Sender]] | None = None
         self._lanes: list[Lane] = []
@@ -181,6 +185,7 @@ class Webhooks:
             clock=self._clock,
             outage=self._outage,
             jitter=self._jitter,
+            word=Word(self._redis, self._keys, endpoint.name, self._shards, self._outage),
         )
 
     async def _tell_of_strangers(self) -> None:

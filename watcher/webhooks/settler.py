@@ -28,8 +28,8 @@ _log = structlog.get_logger()
 class Settler:
     """Gathers what came of claims, and writes it down in one step once there are ``enough()``, or after a moment.
 
-    ``stopped`` is called when nothing more is to be sent to the endpoint for now, ``going_on`` when what stood behind
-    another delivery is due.
+    ``stopped`` is called when nothing more is to be sent to the endpoint for now, ``told`` when the endpoint's other
+    lanes are to know of it, and ``going_on`` when what stood behind another delivery is due.
     """
 
     def __init__(
@@ -42,6 +42,7 @@ class Settler:
         clock: Clock,
         jitter: Callable[[], float],
         stopped: Callable[[], None],
+        told: Callable[[], None],
         going_on: Callable[[], None],
     ) -> None:
         self._endpoint = endpoint
@@ -52,6 +53,7 @@ class Settler:
         self._clock = clock
         self._jitter = jitter
         self._stopped = stopped
+        self._told = told
         self._going_on = going_on
         self._fresh: list[Attempted | Settlement] = []
         self._open: list[Settlement] = []
@@ -121,6 +123,8 @@ class Settler:
             self._going_on()
         if settled.opened or settled.paused:
             self._stopped()
+        if settled.held or settled.paused:
+            self._told()
         if settled.opened:
             _log.warning("endpoint.held", endpoint=self._endpoint, seconds=round(settled.opened, 1))
         if settled.paused:

@@ -90,8 +90,13 @@ async def known_endpoints(redis: Redis, keys: Keys) -> set[str]:
     return {name.decode() for name in names}
 
 
-def set_gauges(metrics: Metrics, stats: Mapping[str, LaneStats]) -> None:
-    """Show the figures of ``all_stats`` as metrics."""
+def set_gauges(metrics: Metrics, stats: Mapping[str, LaneStats], shown: Iterable[str] = ()) -> None:
+    """Show the figures of ``all_stats`` as metrics, and none of the endpoints ``shown`` before that are not in it."""
+    for name in set(shown) - stats.keys():
+        metrics.delivery_queue_depth.remove(name)
+        metrics.delivery_oldest_undelivered.remove(name)
+        metrics.dead_letters.remove(name)
+        metrics.endpoint_paused.remove(name)
     for name, one in stats.items():
         metrics.delivery_queue_depth.labels(name).set(one.depth)
         metrics.delivery_oldest_undelivered.labels(name).set(one.oldest_undelivered_seconds)

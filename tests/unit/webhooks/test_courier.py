@@ -195,6 +195,25 @@ async def test_the_last_failure_makes_a_dead_letter() -> None:
     )
 
 
+async def test_a_410_uses_up_no_attempt() -> None:
+    gone, broken = Attempt(Reason.HTTP_410, status=410, answer=b"off"), Attempt(Reason.HTTP_5XX, status=500)
+    stage = Stage(*[gone] * 5, *[broken] * 3, to=endpoint(retry_schedule=(0, 10, 300)))
+    record: Record | None = None
+    for _ in range(5):
+        settlement = await stage.deliver(claim(record, left=1000))
+        assert isinstance(settlement.result, Retried)
+        assert settlement.result.at == stage.clock.time()
+        record = settlement.result.record
+    assert record is not None
+    assert (record.count, record.status, [past.answer for past in record.history]) == (0, 410, ["off"] * 3)
+    for number, wait in enumerate((5, 150), start=1):
+        settlement = await stage.deliver(claim(record, left=1000))
+        assert isinstance(settlement.result, Retried)
+        assert (settlement.result.at, settlement.result.record.count) == (stage.clock.time() + wait, number)
+        record = settlement.result.record
+    assert isinstance((await stage.deliver(claim(record, left=1000))).result, Died)
+
+
 @pytest.mark.parametrize(
     ("content", "reason"),
     [

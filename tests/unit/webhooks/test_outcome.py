@@ -106,7 +106,9 @@ def test_a_fault_of_ours_says_nothing_of_the_endpoint(reason: Reason) -> None:
 def test_only_what_is_busy_is_held_for_as_long_as_it_asks(status: int, held: bool) -> None:
     attempt = Attempt(reason_of(status), status=status, retry_after="60")
     assert effect_of(attempt, now=NOW) == Effect(failed=True, hold_until=NOW + 60 if held else None)
-    assert effect_of(Attempt(reason_of(status), status=status), now=NOW) == Effect(failed=True)
+    for unsaid in (None, "soon", "0"):
+        attempt = Attempt(reason_of(status), status=status, retry_after=unsaid)
+        assert effect_of(attempt, now=NOW) == Effect(failed=True, busy=held)
 
 
 @pytest.mark.parametrize(
@@ -114,6 +116,7 @@ def test_only_what_is_busy_is_held_for_as_long_as_it_asks(status: int, held: boo
     [
         (Effect(gone=True), True),
         (Effect(failed=True, hold_until=NOW), True),
+        (Effect(failed=True, busy=True), True),
         (Effect(failed=True), False),
         (Effect(answered=True), False),
     ],

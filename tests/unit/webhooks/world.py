@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -26,9 +26,12 @@ from watcher.webhooks.service import Webhooks
 class World:
     """The store and the clock that all replicas share. Half of each delay is waited."""
 
-    def __init__(self, redis: Redis, clock: Clock | None = None, keys: Keys = KEYS) -> None:
+    def __init__(
+        self, redis: Redis, clock: Clock | None = None, keys: Keys = KEYS, shards: Sequence[Keys] = ()
+    ) -> None:
         self.redis = redis
         self.keys = keys
+        self.shards = shards
         self.clock = FakeClock(NOW)
         self._clock: Clock = clock or self.clock
         self.metrics = Metrics()
@@ -50,6 +53,7 @@ class World:
             consumer=consumer,
             take_over_after=take_over_after,
             wait_replicas=wait_replicas,
+            shards=lambda: self.shards,
         )
 
     @asynccontextmanager

@@ -7,7 +7,8 @@
 -- What was accepted without an order stands in no line.
 --
 -- line     sorted set, all of one score: the task, a space, and the id so padded that the texts sort as the ids do
--- ordered  hash: id → its task, or `>` and the id that superseded it
+-- ordered  hash: id → its task, and after a space when it is due, if it stands behind another and is due later;
+--          or `>` and the id that superseded it
 -- A task is a text without white space that does not begin with `>`.
 
 local SUPERSEDED, MOST = -1, 100
@@ -26,7 +27,17 @@ local function lines(due, line, ordered, now, coalesce)
   function here.task(id)
     local task = redis.call('HGET', ordered, id)
     if task and string.sub(task, 1, 1) == '>' then return nil, string.sub(task, 2) end
-    return task or nil
+    return task and string.match(task, '^%S+') or nil
+  end
+
+  -- Let one that has to wait for another be due no sooner than it was.
+  local function keep(id, task, at)
+    at = tonumber(at)
+    redis.call('HSET', ordered, id, at >= now + 1 and string.format('%s %.4f', task, at) or task)
+  end
+
+  local function kept(id)
+    return string.match(redis.call('HGET', ordered, id) or '', ' (%S+)$')
   end
 
   local function member(task, id)
@@ -60,7 +71,10 @@ local function lines(due, line, ordered, now, coalesce)
     local ids = first(task, coalesce and MOST or 1)
     local one = table.remove(ids)
     for _, id in ipairs(ids) do supersede(task, id, one) end
-    if one then redis.call('ZADD', due, at[one] or moment(one, now), one) end
+    if one then
+      redis.call('ZADD', due, at[one] or kept(one) or moment(one, now), one)
+      redis.call('HSET', ordered, one, task)
+    end
     return one
   end
 
@@ -69,11 +83,12 @@ local function lines(due, line, ordered, now, coalesce)
     local ahead = first(task, 1)[1]
     local due_at = ahead and redis.call('ZSCORE', due, ahead)
     redis.call('ZADD', line, 0, member(task, id))
-    redis.call('HSET', ordered, id, task)
+    keep(id, task, at)
     if not ahead then
       redis.call('ZADD', due, at, id)
     elseif due_at then
       redis.call('ZREM', due, ahead)
+      keep(ahead, task, due_at)
       go_on(task, { [id] = at, [ahead] = due_at })
     elseif coalesce then
       local last = newest(task) -- one of the line is claimed, and may be newer
@@ -84,7 +99,10 @@ local function lines(due, line, ordered, now, coalesce)
   -- Let one that is claimed no longer be due at `at`, if it is its turn. Returns whether another goes on instead.
   function here.back(id, at)
     local task, by = here.task(id)
-    if task then return go_on(task, { [id] = at }) ~= id end
+    if task then
+      keep(id, task, at)
+      return go_on(task, { [id] = at }) ~= id
+    end
     redis.call('ZADD', due, by and SUPERSEDED or at, id)
     return false
   end

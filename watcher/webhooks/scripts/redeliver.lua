@@ -1,6 +1,7 @@
--- Have events delivered to an endpoint again; what waits for it already is left as it is.
+-- Have events delivered to an endpoint again; what waits for it already is left as it is, and what was trimmed off the
+-- stream since it was read is gone.
 --
--- KEYS 1 due  2 waiting  3 attempts  4 endpoints  5 line  6 ordered
+-- KEYS 1 due  2 waiting  3 attempts  4 endpoints  5 line  6 ordered  7 events
 -- ARGV 1 now (ms)  2 the endpoint's name  3 what its attempts gave so far: none, and that it is a repeat
 --      4 whether to pass over what is no longer news (1 or 0)
 --      5… stream ids; then, where the endpoint keeps an order, `=` and the task
@@ -19,11 +20,20 @@ for i = 5, #ARGV do
   end
 end
 
+local oldest = redis.call('XRANGE', KEYS[7], '-', '+', 'COUNT', 1)[1]
+local function is_gone(id)
+  if not oldest then return true end
+  local ms, seq = string.match(id, '^(%d+)%-(%d+)$')
+  local first_ms, first_seq = string.match(oldest[1], '^(%d+)%-(%d+)$')
+  ms, first_ms = tonumber(ms), tonumber(first_ms)
+  return ms < first_ms or (ms == first_ms and tonumber(seq) < tonumber(first_seq))
+end
+
 local here = lines(due, KEYS[5], KEYS[6], now, ARGV[4] == '1')
 local added = 0
 for i = 5, #ARGV do
   local id, task = string.match(ARGV[i], '^(%d+%-%d+)=?(.*)$')
-  if redis.call('ZADD', waiting, 'NX', string.match(id, '^%d+'), id) == 1 then
+  if not is_gone(id) and redis.call('ZADD', waiting, 'NX', string.match(id, '^%d+'), id) == 1 then
     if task ~= '' then
       here.enter(id, task, moment(id, now))
     else
