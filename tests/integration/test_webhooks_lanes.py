@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from itertools import count
 from pathlib import Path
 from typing import Any
@@ -19,7 +19,16 @@ from structlog.testing import capture_logs
 
 from tests.fakes import settle
 from tests.unit.webhooks.builders import KEYS, NOW, OTHER_SECRET, SECRET, endpoint, event, fields, publish
-from tests.unit.webhooks.receiver import Answer, answer, drip, flood, hang, receiving, reset
+from tests.unit.webhooks.receiver import (
+    Answer,
+    answer,
+    cut_short,
+    dripping,
+    flood,
+    hang,
+    receiving,
+    reset,
+)
 from tests.unit.webhooks.world import World, arrived, until
 from watcher.clock import SystemClock
 from watcher.errors import ConfigurationError
@@ -126,7 +135,7 @@ async def test_what_failed_is_repeated_when_it_is_due_and_not_before(world: Worl
     assert int(second.headers["webhook-timestamp"]) - int(first.headers["webhook-timestamp"]) in (2, 3, 4)
 
 
-@pytest.mark.parametrize("bad", [hang, drip], ids=["hangs", "drips"])
+@pytest.mark.parametrize("bad", [hang, dripping(b"HTTP/1.1 500 Broken")], ids=["hangs", "drips"])
 async def test_an_answer_that_never_ends_is_a_failure(world: World, bad: Answer) -> None:
     async with receiving(bad, answer()) as receiver, world.running(endpoint(url=receiver.url, timeout=0.1)):
         await publish(world.redis, event())
@@ -153,6 +162,26 @@ async def test_retry_after_is_kept_to_the_second(world: World) -> None:
         await world.clock.advance(3599)
         assert len(receiver.requests) == 1
         await world.let_pass(1, receiver.received(2))
+
+
+@pytest.mark.parametrize("breaking", [dripping, cut_short])
+async def test_an_answer_whose_body_breaks_is_obeyed(
+    world: World, breaking: Callable[[bytes], Answer]
+) -> None:
+    gone, busy = b"HTTP/1.1 410 Gone", b"HTTP/1.1 503 Busy\r\nretry-after: 3600"
+    async with (
+        receiving(breaking(gone)) as one,
+        receiving(breaking(busy)) as other,
+        world.running(endpoint(url=one.url, timeout=0.2), endpoint("other", url=other.url, timeout=0.2)),
+    ):
+        await publish(world.redis, event())
+
+        async def obeyed() -> bool:
+            paused: Any = await world.redis.hget(KEYS.lane("one"), "paused")
+            held: Any = await world.redis.hget(KEYS.lane("other"), "hold")
+            return (paused, held) == (b"http_410", b"%d" % ((NOW + 3600) * 1000))
+
+        await until(obeyed)
 
 
 async def test_a_redirects_target_is_never_called(world: World) -> None:
