@@ -43,6 +43,7 @@ from watcher.state.keys import Keys
 from watcher.state.layout import shards_of
 from watcher.state.spread import Spread
 from watcher.supervision import Supervisor
+from watcher.webhooks.service import Webhooks
 
 GRACE: Final = 10.0
 """Seconds that deliveries under way have to end after a signal to stop."""
@@ -127,10 +128,10 @@ class App:
         Raises:
             ConfigurationError: an endpoint's certificate file cannot be used; all is as it was.
         """
-        for shard in self._parts:
-            await shard.webhooks.reload(settings.webhooks, GRACE)
+        places: list[Webhooks | Retired] = [shard.webhooks for shard in self._parts]
         if self._retired is not None:
-            await self._retired.reload(settings.webhooks, GRACE)
+            places.append(self._retired)
+        await asyncio.gather(*(place.reload(settings.webhooks, GRACE) for place in places))
         self._settings = self._settings.model_copy(update={"webhooks": settings.webhooks})
         names = [endpoint.name for endpoint in settings.webhooks]
         if self._observer is not None:

@@ -609,6 +609,47 @@ async def test_reloaded_it_goes_on_with_other_endpoints_and_keeps_what_waits_for
         assert set(arrived(kept).values()) == {1}
 
 
+async def test_a_reload_lets_no_endpoint_wait_for_what_is_under_way_at_another(world: World) -> None:
+    go_on = asyncio.Event()
+
+    async def slow(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await go_on.wait()
+        await answer()(reader, writer)
+
+    async with receiving(slow) as bad, receiving() as good:
+        endpoints = (endpoint("bad", bad.url, concurrency=1), endpoint("good", good.url))
+        async with world.running(*endpoints) as webhooks:
+            await publish(world.redis, event(1))
+            await bad.received(1)
+            await good.received(1)
+            await webhooks.reload(endpoints, 3600)
+            await publish(world.redis, event(2))
+            await good.received(2)
+            await world.settled("good")
+            go_on.set()
+            await world.settled("bad")
+    assert arrived(bad) == arrived(good) == {event(1).id: 1, event(2).id: 1}
+
+
+async def test_stopped_amid_reloads_it_ends_them_all(world: World) -> None:
+    before = asyncio.all_tasks()
+    async with receiving(hang) as receiver:
+        to = endpoint(url=receiver.url, concurrency=1)
+        webhooks = world.replica(to)
+        running = asyncio.create_task(webhooks.run())
+        ids = await publish(world.redis, event(1), event(2), event(3))
+        await receiver.received(1)
+        for number in (2, 3):
+            await webhooks.reload((to,), 3600)
+            await receiver.received(number)
+        await webhooks.stop(0)
+        assert running.done()
+        assert asyncio.all_tasks() - before <= set(receiver._handlers)
+        await receiver.all_closed()
+    assert sorted(arrived(receiver).values()) == [1, 1, 1]
+    assert set(await world.due()) == set(ids)
+
+
 async def test_what_cannot_be_reloaded_leaves_all_as_it_was(world: World, tmp_path: Path) -> None:
     broken = tmp_path / "broken.pem"
     broken.write_text("-----BEGIN CERTIFICATE-----\nbm9uc2Vuc2U=\n-----END CERTIFICATE-----\n")

@@ -165,7 +165,7 @@ async def test_what_was_claimed_ahead_is_not_sent_once_it_is_withdrawn(world: Wo
         await publish(world.redis, *(event(number) for number in range(50, 100)))
         await receiver.received(53)
         await until(all_claimed)
-        [lane] = webhooks._lanes
+        [lane] = webhooks._crews[-1].lanes.values()
         lane._permission._take(Refused("it answers OPTIONS with 403"), 5.0)
         lane._reconsider()
         go_on.set()
