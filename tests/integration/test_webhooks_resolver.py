@@ -100,3 +100,11 @@ async def test_a_lookup_that_hangs_does_not_keep_the_process_alive() -> None:
         await process.wait()
         raise
     assert (said, process.returncode) == (b"looking up\n", 0)
+
+
+@pytest.mark.parametrize("host", ["a..b", "a" * 64 + ".example"])
+async def test_what_can_be_no_name_does_not_resolve(host: str) -> None:
+    resolver = LaneResolver("one")
+    with pytest.raises(socket.gaierror):
+        await resolver.resolve(host)
+    await resolver.close()

@@ -202,6 +202,11 @@ def test_which_events_an_endpoint_wants(
             endpoint(proxy="http://proxy:3128", network="public"),
             'cannot hold network = "public": the proxy dials the endpoint, and which address it finds',
         ),
+        *(
+            ("[0].url", endpoint(url=f"http://{host}/"), "has a host that cannot be a name")
+            for host in ("a..b", ".a", "a..", "a" * 64 + ".com", "xn--a.example.com", "ü" * 60 + ".com")
+        ),
+        ("[0].proxy", endpoint(proxy="http://a..b:3128"), "has a host that cannot be a name"),
     ],
 )
 def test_a_wrong_endpoint(name: str, text: str, told: str) -> None:

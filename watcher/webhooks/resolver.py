@@ -66,5 +66,7 @@ def _look_up(lookups: SimpleQueue[_Lookup | None]) -> None:
             continue  # nobody waits for it any more
         try:
             answer.set_result(look_up())
+        except UnicodeError:  # raised for what can be no name, though that is what a resolver says
+            answer.set_exception(socket.gaierror(socket.EAI_NONAME, "not a name"))
         except Exception as error:
             answer.set_exception(error)
