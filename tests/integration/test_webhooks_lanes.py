@@ -469,6 +469,34 @@ async def test_a_stop_gives_back_what_was_claimed_ahead(world: World) -> None:
     assert all(moment < NOW for moment in (await world.due()).values())
 
 
+async def test_of_large_events_no_more_are_claimed_than_fit_into_memory(world: World) -> None:
+    go_on, sent = asyncio.Event(), count(1)
+
+    async def fifty_at_once(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        if next(sent) > 50:
+            await go_on.wait()
+        await answer()(reader, writer)
+
+    async def all_accepted() -> bool:
+        return len(await world.waiting()) == 30
+
+    text = b'"' + b"x" * 2_000_000 + b'"'
+    async with receiving(fifty_at_once) as receiver, world.running(endpoint(url=receiver.url, concurrency=2)):
+        await publish(world.redis, *(event(number) for number in range(50)))
+        await receiver.received(50)
+        await world.settled()
+        world.clock.move(0.05)  # fifty in so little time: it claims far ahead
+        await publish(world.redis, *(event(number, recognized_data=text) for number in range(50, 80)))
+        await receiver.received(52)
+        await until(all_accepted)
+        for _ in range(3):
+            await world.clock.advance(1)
+            assert 2 <= len(await world.claimed()) <= 2 + 4
+        go_on.set()
+        await world.settled()
+    assert sum(arrived(receiver).values()) == 80
+
+
 @pytest.mark.parametrize("how", ["stop", "cancel"])
 async def test_what_does_not_end_in_time_is_given_back(world: World, how: str) -> None:
     async with receiving(hang) as receiver:

@@ -12,7 +12,7 @@ from watcher.steps import Step, reached
 from watcher.webhooks.courier import Attempted, Courier, Ready
 from watcher.webhooks.outage import Outage
 from watcher.webhooks.outcome import Reason
-from watcher.webhooks.pace import Ahead
+from watcher.webhooks.pace import Ahead, size_of
 from watcher.webhooks.permission import Permission
 from watcher.webhooks.queue import Claims, DeliveryQueue, GiveBack, Settlement
 from watcher.webhooks.settler import Settler
@@ -76,6 +76,11 @@ class Lane:
 
     def wake(self) -> None:
         """Look at once whether something is due."""
+        self._news.set()
+
+    def accepted(self, number: int, size: int) -> None:
+        """So many events, of so many bytes together, were accepted, of which some are for this lane."""
+        self._ahead.accepted.came(number, size)
         self._news.set()
 
     def stop(self) -> None:
@@ -144,9 +149,10 @@ class Lane:
         """How many to claim now. Few at a time only while few are wanted at all."""
         if not self._permission.granted:
             return 0
+        free = min(self._free(), self._ahead.portion)
         if self._permission.rate() is not None:
-            return self._free() - self._ready.qsize()
-        target = max(self._free(), self._ahead.size(self._clock.monotonic()))
+            return free - self._ready.qsize()
+        target = max(free, self._ahead.size(self._clock.monotonic()))
         self._low = target // 2
         return target - self._ready.qsize() if self._ready.qsize() <= self._low else 0
 
@@ -162,6 +168,7 @@ class Lane:
         found = await self._outage.through(f"claim {self._name}", step)
         if found.claims:
             reached(Step.DELIVERIES_CLAIMED)
+            self._ahead.claimed.came(len(found.claims), sum(size_of(claim.fields) for claim in found.claims))
         for overtaken in found.overtaken:
             self._settler.add(self._courier.pass_over(overtaken))
         for claim in found.claims:

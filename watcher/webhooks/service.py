@@ -142,7 +142,7 @@ class Webhooks:
             self._endpoints,
             clock=self._clock,
             outage=self._outage,
-            wake=lambda position: lanes[position].wake(),
+            told=lambda position, number, size: lanes[position].accepted(number, size),
             take_over_after=self._take_over_after,
         )
         names = [endpoint.name for endpoint in self._endpoints]
