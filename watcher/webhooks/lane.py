@@ -66,6 +66,7 @@ class Lane:
             self.wake,
         )
         self._ready: asyncio.Queue[Ready | None] = asyncio.Queue()
+        self._asking: asyncio.Task[None] | None = None
         self._low = 0
         self._idle = concurrency
         self._news = asyncio.Event()
@@ -91,13 +92,15 @@ class Lane:
         self._give_back_ready()
         self._news.set()
         self._room.set()
+        if self._asking is not None:
+            self._asking.cancel()
 
     async def run(self) -> None:
         """Deliver until stopped. Cancelled, it gives back what is under way."""
         try:
             async with asyncio.TaskGroup() as group:
                 group.create_task(self._settler.run(), name=f"settle {self._name}")
-                asking = group.create_task(
+                asking = self._asking = group.create_task(
                     self._permission.run(self._reconsider), name=f"permission {self._name}"
                 )
                 await self._work()

@@ -73,6 +73,7 @@ class Webhooks:
         self._changing = asyncio.Lock()
         self._group: asyncio.TaskGroup | None = None
         self._crews: list[Crew] = []
+        self._permissions: dict[str, Permission] = {}
         self._stopped = asyncio.Event()
         self._over = asyncio.Event()
         self._over.set()
@@ -157,7 +158,23 @@ class Webhooks:
                 lambda: note_refusal(self._redis, self._keys, endpoint.name, why),
             )
 
-        permission = Permission(endpoint, sender, clock=self._clock, jitter=self._jitter, note=note)
+        async def paused() -> bool:
+            place = self._keys.lane(endpoint.name)
+            return await self._outage.through(
+                f"pause of {endpoint.name}", lambda: self._redis.hexists(place, "paused")
+            )
+
+        earlier = self._permissions.get(endpoint.name)
+        permission = Permission(
+            endpoint,
+            sender,
+            clock=self._clock,
+            jitter=self._jitter,
+            note=note,
+            paused=paused,
+            earlier=earlier.learned if earlier else None,
+        )
+        self._permissions[endpoint.name] = permission
         return Lane(
             endpoint.name,
             DeliveryQueue(
