@@ -99,6 +99,20 @@ async def test_an_endpoint_is_tried_paused_resumed_and_sent_the_past_again(
             assert (code, "forgot shop" in out) == (0, True), err
 
 
+async def test_what_a_receiver_answers_does_nothing_to_the_terminal(directory: Path) -> None:
+    text = "line\r\nsecond \x1b[2J\x1b]0;title\x07 \x9b31m \u202etxt.exe \u00e9\ttab"
+
+    async def odd(_: web.Request) -> web.Response:
+        return web.Response(body=text.encode())
+
+    async with listening(odd) as endpoint:
+        hooks = json.dumps([webhook("shop", endpoint.url, new_secret())])
+        settings = settings_for("http://127.0.0.1:9", directory, WATCHER_WEBHOOKS=hooks)
+        code, out, _ = await command(settings, "endpoints", "test", "shop")
+    shown = "line\nsecond \\x1b[2J\\x1b]0;title\\x07 \\x9b31m \\u202etxt.exe \u00e9\ttab\n"
+    assert (code, out.partition("\n")[2]) == (0, shown)
+
+
 async def test_dead_letters_are_listed_retried_and_dropped(directory: Path, sandbox: Sandbox) -> None:
     broken = True
 
