@@ -50,10 +50,12 @@ async def test_lookups_that_hang_hold_up_no_other_lane(monkeypatch: pytest.Monke
     resolvers = [LaneResolver(f"lane-{number}") for number in range(MORE_THAN_THE_LOOP_HAS)]
     stuck = [asyncio.create_task(one.resolve("hangs.example", 80)) for one in resolvers]
     other = LaneResolver("other")
-    async with asyncio.timeout(10):
-        [found] = await other.resolve("name.example", 443)
-        assert (found["host"], found["port"], found["hostname"]) == ("192.0.2.1", 443, "name.example")
-        await asyncio.to_thread(lambda: [hanging.acquire() for _ in resolvers])
+    try:
+        async with asyncio.timeout(10):
+            [found] = await other.resolve("name.example", 443)
+            assert (found["host"], found["port"], found["hostname"]) == ("192.0.2.1", 443, "name.example")
+            await asyncio.to_thread(lambda: [hanging.acquire(timeout=10) for _ in resolvers])
+    finally:
         end.set()
         await asyncio.gather(*stuck)
     for one in [*resolvers, other]:

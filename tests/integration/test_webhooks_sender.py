@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gzip
 import random
 import socket
 from collections.abc import AsyncIterator, Callable, Iterator
@@ -233,6 +234,22 @@ async def test_ten_megabytes_are_not_read() -> None:
         assert (result.reason, result.answer) == (Reason.SUCCESS, b"x" * 1024)
         assert (await sender.send(BODY, {})).reason is Reason.SUCCESS
         assert [request.connection for request in receiver.requests] == [1, 2]
+
+
+async def test_an_answer_beyond_the_bound_costs_the_connection() -> None:
+    async with receiving(answer(200, b"x" * 200_000)) as receiver, sending(receiver.url) as sender:
+        for _ in range(2):
+            assert (await sender.send(BODY, {})).reason is Reason.SUCCESS
+    assert [request.connection for request in receiver.requests] == [1, 2]
+
+
+async def test_a_packed_answer_is_not_unpacked() -> None:
+    packed = gzip.compress(bytes(50_000_000))
+    bomb = answer(200, packed, content_encoding="gzip")
+    async with receiving(bomb) as receiver, sending(receiver.url) as sender:
+        for _ in range(2):
+            assert (await sender.send(BODY, {})).answer == packed[:1024]
+    assert [request.connection for request in receiver.requests] == [1, 1], "as small as it came"
 
 
 async def test_an_answer_within_the_bound_keeps_the_connection() -> None:
