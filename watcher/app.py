@@ -43,6 +43,7 @@ from watcher.state.keys import Keys
 from watcher.state.layout import shards_of
 from watcher.state.spread import Spread
 from watcher.supervision import Supervisor
+from watcher.webhooks.service import Webhooks
 
 GRACE: Final = 10.0
 """Seconds that deliveries under way have to end after a signal to stop."""
@@ -118,11 +119,11 @@ class App:
             stack.push_async_callback(membership.leave)
             self._keep(stack, "fleet", partial(_once_fitting, spread, membership.run))
             self._observer = await self._serve(stack, redis, parts, retired, budget)
-            self._keep(stack, "retired", retired.run)
-            stack.push_async_callback(retired.stop, GRACE)
+            works = [(retired.stop, self._keep(stack, "retired", retired.run))]
             for shard in parts:
-                self._keep(stack, f"webhooks-{shard.keys.shard}", shard.deliver)
-                stack.push_async_callback(shard.webhooks.stop, GRACE)
+                task = self._keep(stack, f"webhooks-{shard.keys.shard}", shard.deliver)
+                works.append((shard.webhooks.stop, task))
+            stack.push_async_callback(_stopped, works)
             for shard in parts:
                 self._keep(stack, f"shard-{shard.keys.shard}", shard.lead)
             formats = [shard.format for shard in parts]
@@ -136,10 +137,10 @@ class App:
         Raises:
             ConfigurationError: an endpoint's certificate file cannot be used; all is as it was.
         """
-        for shard in self._parts:
-            await shard.webhooks.reload(settings.webhooks, GRACE)
+        places: list[Webhooks | Retired] = [shard.webhooks for shard in self._parts]
         if self._retired is not None:
-            await self._retired.reload(settings.webhooks, GRACE)
+            places.append(self._retired)
+        await asyncio.gather(*(place.reload(settings.webhooks, GRACE) for place in places))
         self._settings = self._settings.model_copy(update={"webhooks": settings.webhooks})
         names = [endpoint.name for endpoint in settings.webhooks]
         if self._observer is not None:
@@ -198,9 +199,12 @@ class App:
         stack.push_async_callback(server.stop)
         return observer
 
-    def _keep(self, stack: AsyncExitStack, name: str, work: Callable[[], Awaitable[None]]) -> None:
+    def _keep(
+        self, stack: AsyncExitStack, name: str, work: Callable[[], Awaitable[None]]
+    ) -> asyncio.Task[None]:
         task = asyncio.create_task(self._supervisor.keep(name, work), name=name)
         stack.push_async_callback(_cancelled, task)
+        return task
 
 
 async def _once_fitting(spread: Spread, work: Callable[[], Awaitable[None]]) -> None:
@@ -228,6 +232,16 @@ async def _first(*works: Coroutine[object, object, object]) -> None:
         for task in tasks:
             if not task.done():
                 await _cancelled(task)
+
+
+async def _stopped(works: Sequence[tuple[Callable[[float], Awaitable[None]], asyncio.Task[None]]]) -> None:
+    """Stop what delivers, all of it at once, so that none sends on while another uses its grace."""
+
+    async def one(stop: Callable[[float], Awaitable[None]], task: asyncio.Task[None]) -> None:
+        await stop(GRACE)
+        await _cancelled(task)  # it may not have begun, and would now
+
+    await asyncio.gather(*(one(stop, task) for stop, task in works))
 
 
 async def _cancelled(task: asyncio.Task[Any]) -> None:

@@ -55,8 +55,9 @@ class Retired:
 
     async def reload(self, endpoints: Sequence[Endpoint], grace_seconds: float) -> None:
         """Go on with other endpoints. Raises ``ConfigurationError``."""
-        for shard in self._shards.values():
-            await shard.webhooks.reload(endpoints, grace_seconds)
+        await asyncio.gather(
+            *(shard.webhooks.reload(endpoints, grace_seconds) for shard in self._shards.values())
+        )
 
     async def stop(self, grace_seconds: float) -> None:
         """Claim no more, and let the attempts under way end within the grace."""

@@ -2,18 +2,34 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import json
 import signal
 from pathlib import Path
 from secrets import token_bytes
 
+import pytest
 from aiohttp import web
 from standardwebhooks import Webhook
 
-from watcher.sandbox import Sandbox
+from watcher.app import GRACE
+from watcher.clock import SystemClock
+from watcher.model import Scope, from_seconds
+from watcher.sandbox import Sandbox, World, WorldSettings
+from watcher.state.keys import shard_of
 
-from .harness import eventually, listening, new_secret, running, said, settings_for, until_ready, webhook
+from .harness import (
+    eventually,
+    hang,
+    listening,
+    new_secret,
+    running,
+    said,
+    settings_for,
+    until_ready,
+    webhook,
+)
 from .test_commands import command
 
 
@@ -81,6 +97,20 @@ async def test_an_endpoint_is_tried_paused_resumed_and_sent_the_past_again(
             rest = {name: value for name, value in settings.items() if name != "WATCHER_WEBHOOKS"}
             code, out, err = await command(rest, "endpoints", "drop", "shop", "--yes")
             assert (code, "forgot shop" in out) == (0, True), err
+
+
+async def test_what_a_receiver_answers_does_nothing_to_the_terminal(directory: Path) -> None:
+    text = "line\r\nsecond \x1b[2J\x1b]0;title\x07 \x9b31m \u202etxt.exe \u00e9\ttab"
+
+    async def odd(_: web.Request) -> web.Response:
+        return web.Response(body=text.encode())
+
+    async with listening(odd) as endpoint:
+        hooks = json.dumps([webhook("shop", endpoint.url, new_secret())])
+        settings = settings_for("http://127.0.0.1:9", directory, WATCHER_WEBHOOKS=hooks)
+        code, out, _ = await command(settings, "endpoints", "test", "shop")
+    shown = "line\nsecond \\x1b[2J\\x1b]0;title\\x07 \\x9b31m \\u202etxt.exe \u00e9\ttab\n"
+    assert (code, out.partition("\n")[2]) == (0, shown)
 
 
 async def test_dead_letters_are_listed_retried_and_dropped(directory: Path, sandbox: Sandbox) -> None:
@@ -166,6 +196,41 @@ async def test_endpoints_are_read_again_on_sighup_and_nothing_is_dropped(
             await more(two.ids, len(two.ids) + 3)
             assert len(set(one.ids)) == len(one.ids)
             assert set(two.ids) <= set(one.ids) | set(two.ids[-20:]), "each got what the other got since"
+
+
+@pytest.mark.slow
+async def test_a_stop_takes_its_grace_once_and_not_for_each_shard(directory: Path) -> None:
+    """One endpoint hangs in every shard. What the others have is not sent on meanwhile."""
+    shards, clock = 3, SystemClock()
+    world = World(WorldSettings(rate=20, lifetime_scale=0.1, entities=20), from_seconds(clock.time()))
+    async with Sandbox(world, clock) as sandbox, listening(hang) as bad, listening() as good:
+        hooks = [
+            webhook("bad", bad.url, new_secret(), concurrency=500, timeout=120),
+            webhook("good", good.url, new_secret()),
+        ]
+        settings = settings_for(
+            sandbox.base_url,
+            directory,
+            WATCHER_WEBHOOKS=json.dumps(hooks),
+            WATCHER_REDIS__SHARDS=str(shards),
+            WATCHER_MONITE__ENTITIES="all",
+        )
+
+        async def all_hang() -> bool | None:
+            scopes = {Scope(json.loads(body)["data"]["entity_id"]) for body in bad.bodies}
+            return True if len({shard_of(scope, shards) for scope in scopes}) == shards else None
+
+        async with running(settings, directory) as daemon:
+            await eventually(all_hang, "not every shard had an event")
+            began = clock.monotonic()
+            daemon.signal(signal.SIGTERM)
+            stopping = asyncio.create_task(daemon.wait())
+            await asyncio.wait({stopping}, timeout=GRACE / 2)
+            sent = len(good.ids)
+            assert not stopping.done(), "one hangs"
+            assert await stopping == 0
+            assert clock.monotonic() - began < 2 * GRACE
+            assert len(good.ids) == sent
 
 
 async def test_an_endpoint_that_does_not_permit_it_is_sent_nothing(directory: Path, sandbox: Sandbox) -> None:

@@ -260,6 +260,16 @@ class TestRate:
                     "the rate, and a burst of a tenth of a second"
                 )
 
+    async def test_what_was_taken_from_the_bucket_for_nothing_is_put_back(self, stage: Stage) -> None:
+        queue = DeliveryQueue(stage.redis, KEYS, "one", rate=lambda: 50.0)
+        others = await stage.claim()
+        for _ in range(3):
+            assert (await queue.claim(now=NOW, seconds=300, most=5)).claims == []
+        await stage.settle([Settlement(claim, GiveBack()) for claim in others[:3]])
+        assert len((await queue.claim(now=NOW, seconds=300, most=5)).claims) == 3
+        await stage.settle([Settlement(claim, GiveBack()) for claim in others[3:]])
+        assert len((await queue.claim(now=NOW, seconds=300, most=5)).claims) == 2, "a burst of five in all"
+
     @pytest.mark.parametrize("rate", [0.5, 3.0, 20.0])
     async def test_waiting_as_long_as_it_says_yields_one(self, stage: Stage, rate: float) -> None:
         queue, now, got = DeliveryQueue(stage.redis, KEYS, "one", rate=lambda: rate), NOW, 0

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 from redis.asyncio import Redis
 from redis.exceptions import ResponseError
@@ -47,6 +49,23 @@ async def test_a_clock_that_is_behind_takes_nothing_from_the_others(redis: Redis
     assert await bucket.take(2, rate=20, now=NOW) == Taken(2, None)
     assert (await bucket.take(2, rate=20, now=NOW - 60)).tokens == 0
     assert await bucket.take(2, rate=20, now=NOW + 0.05) == Taken(1, None)
+
+
+async def test_a_clock_that_was_far_ahead_holds_nobody_up(redis: Redis) -> None:
+    bucket = Bucket(redis, SHARDS[0], "erp")
+    assert await bucket.take(9, rate=20, now=NOW + 600) == Taken(2, None)
+    empty = await bucket.take(9, rate=20, now=NOW)
+    assert empty.tokens == 0
+    assert empty.next_at == pytest.approx(NOW + 0.05, abs=0.001)
+    assert await bucket.take(9, rate=20, now=NOW + 0.05) == Taken(1, None)
+
+
+@pytest.mark.parametrize("rate", [10_000, 1, 1 / 3600, 1 / 864_000, 1e-12])
+async def test_it_is_kept_for_at_least_as_long_as_it_takes_to_fill(redis: Redis, rate: float) -> None:
+    bucket = Bucket(redis, SHARDS[0], "erp")
+    assert (await bucket.take(1, rate=rate, now=NOW)).tokens == 1
+    kept: Any = await redis.pttl(bucket._key)
+    assert min(1 / rate, 90 * 365 * 86_400) < kept / 1000 < 100 * 365 * 86_400
 
 
 @pytest.mark.parametrize("arguments", [[], [1, 0, 1, 1], [1, 1, 0.5, 1], ["now", 1, 1, 1], [1, 1, 1]])

@@ -15,7 +15,7 @@ from redis.asyncio import Redis
 
 from tests.authority import Authority, server_side
 from tests.unit.webhooks.builders import KEYS, NOW, endpoint, event, publish
-from tests.unit.webhooks.receiver import Answer, Receiver, answer, drip, flood, hang, receiving, reset
+from tests.unit.webhooks.receiver import Answer, Receiver, answer, dripping, flood, hang, receiving, reset
 from tests.unit.webhooks.world import World
 from watcher.settings import RETRY_SCHEDULE
 from watcher.webhooks.stats import lane_stats
@@ -64,7 +64,7 @@ def scripts(target: str) -> dict[str, list[Answer]]:
         "floods": [flood],
         "hangs": [hang],
         "hangs-too": [hang],
-        "drips": [drip],
+        "drips": [dripping(b"HTTP/1.1 500 Broken")],
         "is-gone": [answer(410)],
         "redirects": [answer(307, location=target)],
         "is-no-name": [TAKES],

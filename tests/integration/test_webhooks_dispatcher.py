@@ -33,7 +33,7 @@ def dispatcher(redis: Redis, clock: FakeClock, woken: list[int], consumer: str =
         (endpoint("one"), endpoint("errors", events=("ocr_task.error",))),
         clock=clock,
         outage=Outage(clock),
-        wake=woken.append,
+        told=lambda position, *_: woken.append(position),
         take_over_after=0,
     )
 
@@ -49,6 +49,25 @@ async def test_a_turn_tells_what_it_did_and_wakes_whom_it_concerns(redis: Redis)
     await publish(redis, event(4, "error"))
     assert await one.run_once() == Dispatched(read=1, accepted=1, deliveries=2)
     assert sorted(woken) == [0, 0, 1]
+
+
+async def test_large_events_are_read_few_at_a_time(redis: Redis) -> None:
+    told: list[tuple[int, int, int]] = []
+    one = Dispatcher(
+        EventGroup(redis, KEYS, "me"),
+        (endpoint(),),
+        clock=(clock := FakeClock(NOW)),
+        outage=Outage(clock),
+        told=lambda *what: told.append(what),
+    )
+    await EventGroup(redis, KEYS, "me").join()
+    text = b'"' + b"x" * 2_000_000 + b'"'
+    await publish(redis, *(event(number, recognized_data=text) for number in range(24)))
+    assert [(await one.run_once()).read for _ in range(3)] == [16, 4, 4]
+    assert [number for _, number, _ in told] == [16, 4, 4]
+    assert all(2_000_000 * number < size < 2_001_000 * number for _, number, size in told)
+    await publish(redis, *(event(number) for number in range(24, 100)))
+    assert [(await one.run_once()).read for _ in range(2)] == [4, 72]
 
 
 async def test_what_is_not_ours_is_said_once_and_passed_over(redis: Redis) -> None:

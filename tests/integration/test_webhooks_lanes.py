@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from itertools import count
 from pathlib import Path
 from typing import Any
@@ -19,7 +19,16 @@ from structlog.testing import capture_logs
 
 from tests.fakes import settle
 from tests.unit.webhooks.builders import KEYS, NOW, OTHER_SECRET, SECRET, endpoint, event, fields, publish
-from tests.unit.webhooks.receiver import Answer, answer, drip, flood, hang, receiving, reset
+from tests.unit.webhooks.receiver import (
+    Answer,
+    answer,
+    cut_short,
+    dripping,
+    flood,
+    hang,
+    receiving,
+    reset,
+)
 from tests.unit.webhooks.world import World, arrived, until
 from watcher.clock import SystemClock
 from watcher.errors import ConfigurationError
@@ -126,7 +135,7 @@ async def test_what_failed_is_repeated_when_it_is_due_and_not_before(world: Worl
     assert int(second.headers["webhook-timestamp"]) - int(first.headers["webhook-timestamp"]) in (2, 3, 4)
 
 
-@pytest.mark.parametrize("bad", [hang, drip], ids=["hangs", "drips"])
+@pytest.mark.parametrize("bad", [hang, dripping(b"HTTP/1.1 500 Broken")], ids=["hangs", "drips"])
 async def test_an_answer_that_never_ends_is_a_failure(world: World, bad: Answer) -> None:
     async with receiving(bad, answer()) as receiver, world.running(endpoint(url=receiver.url, timeout=0.1)):
         await publish(world.redis, event())
@@ -153,6 +162,26 @@ async def test_retry_after_is_kept_to_the_second(world: World) -> None:
         await world.clock.advance(3599)
         assert len(receiver.requests) == 1
         await world.let_pass(1, receiver.received(2))
+
+
+@pytest.mark.parametrize("breaking", [dripping, cut_short])
+async def test_an_answer_whose_body_breaks_is_obeyed(
+    world: World, breaking: Callable[[bytes], Answer]
+) -> None:
+    gone, busy = b"HTTP/1.1 410 Gone", b"HTTP/1.1 503 Busy\r\nretry-after: 3600"
+    async with (
+        receiving(breaking(gone)) as one,
+        receiving(breaking(busy)) as other,
+        world.running(endpoint(url=one.url, timeout=0.2), endpoint("other", url=other.url, timeout=0.2)),
+    ):
+        await publish(world.redis, event())
+
+        async def obeyed() -> bool:
+            paused: Any = await world.redis.hget(KEYS.lane("one"), "paused")
+            held: Any = await world.redis.hget(KEYS.lane("other"), "hold")
+            return (paused, held) == (b"http_410", b"%d" % ((NOW + 3600) * 1000))
+
+        await until(obeyed)
 
 
 async def test_a_redirects_target_is_never_called(world: World) -> None:
@@ -440,6 +469,34 @@ async def test_a_stop_gives_back_what_was_claimed_ahead(world: World) -> None:
     assert all(moment < NOW for moment in (await world.due()).values())
 
 
+async def test_of_large_events_no_more_are_claimed_than_fit_into_memory(world: World) -> None:
+    go_on, sent = asyncio.Event(), count(1)
+
+    async def fifty_at_once(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        if next(sent) > 50:
+            await go_on.wait()
+        await answer()(reader, writer)
+
+    async def all_accepted() -> bool:
+        return len(await world.waiting()) == 30
+
+    text = b'"' + b"x" * 2_000_000 + b'"'
+    async with receiving(fifty_at_once) as receiver, world.running(endpoint(url=receiver.url, concurrency=2)):
+        await publish(world.redis, *(event(number) for number in range(50)))
+        await receiver.received(50)
+        await world.settled()
+        world.clock.move(0.05)  # fifty in so little time: it claims far ahead
+        await publish(world.redis, *(event(number, recognized_data=text) for number in range(50, 80)))
+        await receiver.received(52)
+        await until(all_accepted)
+        for _ in range(3):
+            await world.clock.advance(1)
+            assert 2 <= len(await world.claimed()) <= 2 + 4
+        go_on.set()
+        await world.settled()
+    assert sum(arrived(receiver).values()) == 80
+
+
 @pytest.mark.parametrize("how", ["stop", "cancel"])
 async def test_what_does_not_end_in_time_is_given_back(world: World, how: str) -> None:
     async with receiving(hang) as receiver:
@@ -578,6 +635,47 @@ async def test_reloaded_it_goes_on_with_other_endpoints_and_keeps_what_waits_for
         assert await world.waiting("old") == ids
         assert set(await world.due("old")) == set(ids), "given back, and due for whoever comes"
         assert set(arrived(kept).values()) == {1}
+
+
+async def test_a_reload_lets_no_endpoint_wait_for_what_is_under_way_at_another(world: World) -> None:
+    go_on = asyncio.Event()
+
+    async def slow(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await go_on.wait()
+        await answer()(reader, writer)
+
+    async with receiving(slow) as bad, receiving() as good:
+        endpoints = (endpoint("bad", bad.url, concurrency=1), endpoint("good", good.url))
+        async with world.running(*endpoints) as webhooks:
+            await publish(world.redis, event(1))
+            await bad.received(1)
+            await good.received(1)
+            await webhooks.reload(endpoints, 3600)
+            await publish(world.redis, event(2))
+            await good.received(2)
+            await world.settled("good")
+            go_on.set()
+            await world.settled("bad")
+    assert arrived(bad) == arrived(good) == {event(1).id: 1, event(2).id: 1}
+
+
+async def test_stopped_amid_reloads_it_ends_them_all(world: World) -> None:
+    before = asyncio.all_tasks()
+    async with receiving(hang) as receiver:
+        to = endpoint(url=receiver.url, concurrency=1)
+        webhooks = world.replica(to)
+        running = asyncio.create_task(webhooks.run())
+        ids = await publish(world.redis, event(1), event(2), event(3))
+        await receiver.received(1)
+        for number in (2, 3):
+            await webhooks.reload((to,), 3600)
+            await receiver.received(number)
+        await webhooks.stop(0)
+        assert running.done()
+        assert asyncio.all_tasks() - before <= set(receiver._handlers)
+        await receiver.all_closed()
+    assert sorted(arrived(receiver).values()) == [1, 1, 1]
+    assert set(await world.due()) == set(ids)
 
 
 async def test_what_cannot_be_reloaded_leaves_all_as_it_was(world: World, tmp_path: Path) -> None:

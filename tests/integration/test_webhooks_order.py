@@ -348,7 +348,7 @@ async def test_a_dispatcher_takes_over_what_a_dead_one_was_given(redis: Redis) -
     await line.group.join()
     ids = await publish(redis, *(event(1, status) for status in NEWS[:3]))
     await EventGroup(redis, KEYS, "dead").read(count=2, block_ms=1)
-    one = Dispatcher(line.group, (ORDERED,), clock=clock, outage=Outage(clock), wake=lambda position: None)
+    one = Dispatcher(line.group, (ORDERED,), clock=clock, outage=Outage(clock), told=lambda *_: None)
     clock.move(-1)  # so that it is not yet time to look for what is left lying
     turn = await one.run_once()
     assert (turn.accepted, turn.deliveries) == (3, 3)

@@ -17,6 +17,7 @@ from watcher.cli.endpoints import state_of
 from watcher.clock import SystemClock
 from watcher.ops.reach import CheckError, reach
 from watcher.settings import Endpoint
+from watcher.webhooks import control
 from watcher.webhooks.handshake import RENEWED_AFTER, Refused
 from watcher.webhooks.outcome import Attempt, Reason
 from watcher.webhooks.stats import lane_stats
@@ -165,7 +166,7 @@ async def test_what_was_claimed_ahead_is_not_sent_once_it_is_withdrawn(world: Wo
         await publish(world.redis, *(event(number) for number in range(50, 100)))
         await receiver.received(53)
         await until(all_claimed)
-        [lane] = webhooks._lanes
+        [lane] = webhooks._crews[-1].lanes.values()
         lane._permission._take(Refused("it answers OPTIONS with 403"), 5.0)
         lane._reconsider()
         go_on.set()
@@ -173,6 +174,59 @@ async def test_what_was_claimed_ahead_is_not_sent_once_it_is_withdrawn(world: Wo
         await world.clock.advance(2)
         assert await world.claimed() == []
         assert len(receiver.requests) == 53
+
+
+async def test_a_reload_keeps_a_permission_though_the_endpoint_is_away_when_it_is_asked_again(
+    world: World,
+) -> None:
+    script = [PERMITS, answer(), answer(503), answer()]
+    with capture_logs() as logs:
+        async with receiving(*script) as receiver, world.running(asking(receiver)) as webhooks:
+            await publish(world.redis, event(1))
+            await receiver.received(2)
+            await world.settled()
+            await webhooks.reload([asking(receiver, concurrency=2)], 0)
+            await receiver.received(3)
+            await publish(world.redis, event(2))
+            await receiver.received(4)
+            await world.settled()
+    assert methods(receiver) == ["OPTIONS", "POST", "OPTIONS", "POST"]
+    assert [line["event"] for line in logs].count("endpoint.permitted") == 1
+
+
+@pytest.mark.parametrize("changes", [{"origin": "other.example.com"}, {"path": "/elsewhere"}])
+async def test_a_permission_holds_for_its_origin_and_its_address(
+    world: World, changes: dict[str, str]
+) -> None:
+    async with (
+        receiving(PERMITS, answer(), answer(503)) as receiver,
+        world.running(asking(receiver)) as webhooks,
+    ):
+        await publish(world.redis, event(1))
+        await receiver.received(2)
+        await world.settled()
+        url, origin = receiver.url + changes.get("path", ""), changes.get("origin", ORIGIN)
+        await webhooks.reload([endpoint(url=url, origin=origin)], 0)
+        await receiver.received(3)
+        await publish(world.redis, event(2))
+        await until(lambda: _waiting(world, 1))
+        await world.clock.advance(2)
+    assert methods(receiver) == ["OPTIONS", "POST", "OPTIONS"]
+
+
+async def test_one_that_is_paused_is_not_asked_before_it_is_resumed(world: World) -> None:
+    await control.pause(world.redis, KEYS, "one", world.clock.time())
+    async with receiving(PERMITS, answer()) as receiver, world.running(asking(receiver)):
+        await publish(world.redis, event())
+        await until(lambda: _waiting(world, 1))
+        for _ in range(20):
+            await world.clock.advance(1)
+            await world.redis.ping()  # time to look
+        assert receiver.requests == []
+        await control.resume(world.redis, KEYS, "one", world.clock.time())
+        await world.let_pass(1, receiver.received(2))
+        await world.settled()
+    assert methods(receiver) == ["OPTIONS", "POST"]
 
 
 async def test_a_redirect_permits_nothing_and_is_not_followed(world: World) -> None:

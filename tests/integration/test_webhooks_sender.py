@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import gzip
 import random
 import socket
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from typing import Any
 
@@ -13,7 +14,18 @@ import pytest
 from pydantic import SecretStr
 
 from tests.unit.webhooks.builders import endpoint
-from tests.unit.webhooks.receiver import Answer, answer, close, drip, flood, hang, raw, receiving, reset
+from tests.unit.webhooks.receiver import (
+    Answer,
+    answer,
+    close,
+    cut_short,
+    dripping,
+    flood,
+    hang,
+    raw,
+    receiving,
+    reset,
+)
 from watcher import __version__
 from watcher.clock import SystemClock
 from watcher.webhooks.outcome import Attempt, Reason
@@ -94,16 +106,53 @@ async def test_reasons(script: Answer, reason: Reason, status: int | None) -> No
     assert result.seconds > 0
 
 
-async def _cut_short(_reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-    writer.write(b"HTTP/1.1 200 OK\r\ncontent-length: 1000\r\n\r\nhalf")
-    await writer.drain()
-    writer.close()
+@pytest.mark.parametrize(
+    ("head", "reason"),
+    [
+        (b"HTTP/1.1 200 OK", Reason.SUCCESS),
+        (b"HTTP/1.1 302 Found", Reason.HTTP_3XX),
+        (b"HTTP/1.1 410 Gone", Reason.HTTP_410),
+        (b"HTTP/1.1 503 Busy\r\nretry-after: 17", Reason.HTTP_5XX),
+    ],
+)
+@pytest.mark.parametrize("breaking", [dripping, cut_short])
+async def test_a_status_holds_whatever_becomes_of_the_body(
+    breaking: Callable[[bytes], Answer], head: bytes, reason: Reason
+) -> None:
+    async with receiving(breaking(head)) as receiver:
+        result = await attempt(receiver.url, timeout=SHORT)
+        await receiver.all_closed()
+    assert (result.reason, str(result.status)) == (reason, head.split()[1].decode())
+    assert result.retry_after == ("17" if b"17" in head else None)
+    assert result.answer.startswith((b"..", b"half"))
 
 
-async def test_half_an_answer_is_no_success() -> None:
-    async with receiving(_cut_short) as receiver:
-        result = await attempt(receiver.url)
-    assert (result.reason, result.status) == (Reason.PROTOCOL, 200)
+@pytest.mark.parametrize(
+    "text",
+    [
+        b"HTTP/1.1 204 No Content\r\ncontent-length: 2\r\n\r\n{}",
+        b"HTTP/1.1 103 Early Hints\r\n\r\nHTTP/1.1 204 No Content\r\n\r\n{}",
+        b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\n{} and more",
+        b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\nno chunk",
+    ],
+)
+async def test_a_success_with_more_or_other_than_it_announced_is_one(text: bytes) -> None:
+    async with receiving(raw(text)) as receiver, sending(receiver.url) as sender:
+        results = [await sender.send(BODY, {}) for _ in range(3)]
+    assert {result.reason for result in results} == {Reason.SUCCESS}
+    assert max(result.seconds for result in results) < 5, "it is not waited for a body that cannot come"
+    assert [request.connection for request in receiver.requests] == [1, 2, 3]
+
+
+async def test_a_body_that_comes_late_to_a_204_is_not_taken_for_the_next_answer() -> None:
+    async def late(_reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(b"HTTP/1.1 204 No Content\r\ncontent-length: 2\r\n\r\n")
+        await writer.drain()
+
+    async with receiving(late) as receiver, sending(receiver.url) as sender:
+        for _ in range(2):
+            assert (await sender.send(BODY, {})).reason is Reason.SUCCESS
+    assert [request.connection for request in receiver.requests] == [1, 2]
 
 
 async def test_retry_after_and_the_beginning_of_the_answer_are_kept() -> None:
@@ -122,9 +171,8 @@ async def test_a_redirect_is_not_followed(status: int) -> None:
         assert target.connections == 0
 
 
-@pytest.mark.parametrize("script", [hang, drip], ids=["never answers", "drips its answer"])
-async def test_the_timeout_covers_the_whole_attempt(script: Answer) -> None:
-    async with receiving(script) as receiver:
+async def test_the_timeout_covers_the_answer() -> None:
+    async with receiving(hang) as receiver:
         result = await attempt(receiver.url, timeout=SHORT)
         assert result.reason is Reason.TIMEOUT
         assert result.seconds >= SHORT
@@ -186,6 +234,22 @@ async def test_ten_megabytes_are_not_read() -> None:
         assert (result.reason, result.answer) == (Reason.SUCCESS, b"x" * 1024)
         assert (await sender.send(BODY, {})).reason is Reason.SUCCESS
         assert [request.connection for request in receiver.requests] == [1, 2]
+
+
+async def test_an_answer_beyond_the_bound_costs_the_connection() -> None:
+    async with receiving(answer(200, b"x" * 200_000)) as receiver, sending(receiver.url) as sender:
+        for _ in range(2):
+            assert (await sender.send(BODY, {})).reason is Reason.SUCCESS
+    assert [request.connection for request in receiver.requests] == [1, 2]
+
+
+async def test_a_packed_answer_is_not_unpacked() -> None:
+    packed = gzip.compress(bytes(50_000_000))
+    bomb = answer(200, packed, content_encoding="gzip")
+    async with receiving(bomb) as receiver, sending(receiver.url) as sender:
+        for _ in range(2):
+            assert (await sender.send(BODY, {})).answer == packed[:1024]
+    assert [request.connection for request in receiver.requests] == [1, 1], "as small as it came"
 
 
 async def test_an_answer_within_the_bound_keeps_the_connection() -> None:

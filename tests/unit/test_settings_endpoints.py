@@ -207,6 +207,25 @@ def test_which_events_an_endpoint_wants(
             endpoint(proxy="http://proxy:3128", network="public"),
             'cannot hold network = "public": the proxy dials the endpoint, and which address it finds',
         ),
+        *(
+            ("[0].proxy", endpoint(proxy="http://proxy:3128", url=f"http://{host}/"), "a cloud's metadata")
+            for host in (
+                "169.254.169.254",
+                "169.254.169.254.",
+                "2852039166",
+                "0xa9.254.0251.254",
+                "169.254.43518",
+                "①⑥⑨.254.169.254",
+                "[fd00:ec2::254]",
+                "[::ffff:169.254.169.254]",
+                "[fe80::1%25eth0]",
+            )
+        ),
+        *(
+            ("[0].url", endpoint(url=f"http://{host}/"), "has a host that cannot be a name")
+            for host in ("a..b", ".a", "a..", "a" * 64 + ".com", "xn--a.example.com", "ü" * 60 + ".com")
+        ),
+        ("[0].proxy", endpoint(proxy="http://a..b:3128"), "has a host that cannot be a name"),
     ],
 )
 def test_a_wrong_endpoint(name: str, text: str, told: str) -> None:

@@ -89,8 +89,16 @@ def test(name: Name) -> None:
     status = f"HTTP {attempt.status}" if attempt.status is not None else "no answer"
     print(f"{attempt.reason.value}: {status} after {attempt.seconds * 1000:.0f} ms")
     if attempt.answer:
-        print(attempt.answer.decode(errors="replace"))
+        print(_harmless(attempt.answer.decode(errors="replace")))
     raise typer.Exit(0 if attempt.reason is Reason.SUCCESS else 1)
+
+
+def _harmless(text: str) -> str:
+    """A stranger's text for a terminal: what could move its cursor, change its settings or hide words is escaped."""
+    shown = text.replace("\r\n", "\n")
+    return "".join(
+        letter if letter.isprintable() or letter in "\n\t" else ascii(letter)[1:-1] for letter in shown
+    )
 
 
 @app.command()

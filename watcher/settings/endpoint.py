@@ -21,6 +21,7 @@ from pydantic import (
 
 from watcher.model import ERROR, EVENT_PREFIX, SUCCESS
 from watcher.settings import urls, values
+from watcher.settings.addresses import is_never_sent_to, literal
 
 RETRY_SCHEDULE: Final = (0.0, 5.0, 300.0, 1800.0, 7200.0, 18000.0, 36000.0, 50400.0, 72000.0, 86400.0)
 """Seconds before each attempt since the one before: ten in 75.6 hours, as in Standard Webhooks 1.0."""
@@ -182,6 +183,14 @@ class Endpoint(BaseModel):
             raise ValueError(
                 'cannot hold network = "public": the proxy dials the endpoint, and which address it finds is not '
                 "known here; take one of the two out, and let the proxy refuse what is not public"
+            )
+        address = (
+            literal(urls.host_of(info.data["url"])) if proxy is not None and "url" in info.data else None
+        )
+        if address is not None and is_never_sent_to(address):
+            raise ValueError(
+                "cannot lead to the url's address, which is link-local or a cloud's metadata service, where nothing "
+                "is sent; give another url, and let the proxy refuse such addresses whatever name leads to them"
             )
         return proxy
 

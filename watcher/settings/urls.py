@@ -8,6 +8,7 @@ from typing import Final
 from urllib.parse import SplitResult, parse_qsl, unquote, urlsplit
 
 from pydantic import SecretStr
+from yarl import URL
 
 from watcher.settings.store_url import parse_store_url
 
@@ -33,7 +34,28 @@ def api_root(value: str) -> str:
 def webhook_url(value: str) -> str:
     """Where webhooks are sent."""
     _http(value)
+    host_of(value)
     return value
+
+
+def host_of(value: str) -> str:
+    """A URL's host as it is looked up: in ASCII, an IPv6 address without its brackets.
+
+    Raises:
+        ValueError: it can be no name, so that looking for it would fail in ways that name no reason.
+    """
+    try:
+        url = URL(value)
+        host = url.host and url.raw_host  # what is not to be decoded cannot be shown
+    except ValueError:
+        host = None
+    labels = (host or "").removesuffix(".").split(".")
+    if not host or (":" not in host and not all(0 < len(label) < 64 for label in labels)):
+        raise ValueError(
+            "has a host that cannot be a name, such as one with an empty part or one of more than 63 characters "
+            "between its dots; give a host such as hooks.example.com"
+        )
+    return host
 
 
 def proxy_url(value: SecretStr) -> SecretStr:
@@ -41,6 +63,7 @@ def proxy_url(value: SecretStr) -> SecretStr:
     url = _web(value.get_secret_value())
     if url.path not in ("", "/") or "?" in value.get_secret_value() or "#" in value.get_secret_value():
         raise ValueError(f"carries more than a host and a port; {_PROXY_FORM}")
+    host_of(value.get_secret_value())
     user, password = unquote(url.username or ""), unquote(url.password or "")
     # As HTTP's basic authentication takes them: the first colon ends the user's name.
     if ":" in user or not re.fullmatch(r"[ -~\xa0-\xff]*", user + password):

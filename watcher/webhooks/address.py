@@ -2,24 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from ipaddress import IPv4Address, IPv6Address, IPv6Network, ip_address, ip_network
+from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
 from typing import Final, Literal
+
+from watcher.settings.addresses import is_never_sent_to
 
 Network = Literal["any", "public"]
 
-_NEVER: Final = tuple(
-    ip_network(network)
-    for network in (
-        "169.254.0.0/16",  # link-local; 169.254.169.254 hands out cloud credentials
-        "fe80::/10",  # link-local
-        "fd00:ec2::254/128",  # AWS metadata
-        "fd20:ce::254/128",  # Google Cloud metadata
-        "100.100.100.200/32",  # Alibaba Cloud metadata
-        "168.63.129.16/32",  # Azure's platform channel
-        "192.0.0.192/32",  # Oracle Cloud metadata
-    )
-)
 _NOT_PUBLIC: Final = tuple(
     ip_network(network)
     for network in (
@@ -40,9 +29,6 @@ _NOT_PUBLIC: Final = tuple(
 _INSIDE: Final = frozenset({"localhost", "local", "internal", "lan", "test", "invalid", "alt", "svc"})
 """Top domains that lead to nobody else."""
 
-_NAT64: Final = (IPv6Network("64:ff9b::/96"), IPv6Network("64:ff9b:1::/48"))
-_IPV4_COMPATIBLE: Final = IPv6Network("::/96")
-
 
 def is_allowed(address: str, network: Network) -> bool:
     """Whether a connection may go there.
@@ -55,9 +41,7 @@ def is_allowed(address: str, network: Network) -> bool:
         ip = ip_address(address)
     except ValueError:
         return False
-    if any(form in refused for form in _forms(ip) for refused in _NEVER):
-        return False
-    return network == "any" or _is_public(ip)
+    return not is_never_sent_to(ip) and (network == "any" or _is_public(ip))
 
 
 def leads_outside(host: str) -> bool:
@@ -71,20 +55,6 @@ def leads_outside(host: str) -> bool:
     except ValueError:
         *_, last = labels = host.lower().rstrip(".").split(".")
         return len(labels) > 1 and last not in _INSIDE and labels[-2:] != ["home", "arpa"]
-
-
-def _forms(ip: IPv4Address | IPv6Address) -> Iterator[IPv4Address | IPv6Address]:
-    """The address, and the IPv4 address that it leads to, if it only stands for one."""
-    if isinstance(ip, IPv4Address):
-        yield ip
-        return
-    yield IPv6Address(int(ip))  # without a zone, which no network would contain
-    if ip.ipv4_mapped is not None:
-        yield ip.ipv4_mapped
-    if ip.sixtofour is not None:
-        yield ip.sixtofour
-    if ip in _IPV4_COMPATIBLE or any(ip in network for network in _NAT64):
-        yield IPv4Address(int(ip) & 0xFFFF_FFFF)
 
 
 def _is_public(ip: IPv4Address | IPv6Address) -> bool:

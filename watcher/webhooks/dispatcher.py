@@ -18,9 +18,9 @@ from watcher.settings import Endpoint
 from watcher.steps import Step, reached
 from watcher.webhooks.group import Accepted, Entry, EventGroup
 from watcher.webhooks.outage import Outage
+from watcher.webhooks.pace import Portion, size_of
 from watcher.webhooks.routing import Routed, Router
 
-_BATCH: Final = 256
 _BLOCK_MS: Final = 1000
 _LEAVE_SECONDS: Final = 2.0
 
@@ -49,7 +49,8 @@ class Dispatched:
 class Dispatcher:
     """Fans events out to the endpoints. Any number may run: each entry is accepted by exactly one.
 
-    ``wake`` is called with an endpoint's position whenever it got deliveries.
+    ``told`` is called with an endpoint's position whenever it got deliveries, and with the number and the bytes of the
+    events among which they were.
     """
 
     def __init__(
@@ -59,7 +60,7 @@ class Dispatcher:
         *,
         clock: Clock,
         outage: Outage,
-        wake: Callable[[int], None],
+        told: Callable[[int, int, int], None],
         take_over_after: float = TAKE_OVER_AFTER,
     ) -> None:
         self._group = group
@@ -67,7 +68,8 @@ class Dispatcher:
         self._router = Router(endpoints)
         self._clock = clock
         self._outage = outage
-        self._wake = wake
+        self._told = told
+        self._portion = Portion()
         self._idle_ms = int(take_over_after * 1000)
         self._take_over_at = clock.monotonic()
         self._stopping = False
@@ -101,15 +103,20 @@ class Dispatcher:
         """
         left = Dispatched(0, 0, 0)
         if self._clock.monotonic() >= self._take_over_at:
-            left = await self._dispatch(await self._group.take_over(idle_ms=self._idle_ms, count=_BATCH))
-            if left.read < _BATCH:
+            most = self._portion.number
+            left = await self._dispatch(await self._group.take_over(idle_ms=self._idle_ms, count=most))
+            if left.read < most:
                 self._take_over_at = self._clock.monotonic() + _TAKE_OVER_EVERY
-        return left + await self._dispatch(await self._group.read(count=_BATCH, block_ms=_BLOCK_MS))
+        entries = await self._group.read(count=self._portion.number, block_ms=_BLOCK_MS)
+        return left + await self._dispatch(entries)
 
     async def accept_pending(self) -> None:
         """Accept what this consumer was given and has not accepted."""
-        while (await self._dispatch(await self._group.pending(count=_BATCH))).read >= _BATCH:
-            pass
+        most = 0
+        accepted = Dispatched(0, 0, 0)
+        while accepted.read >= most:
+            most = self._portion.number
+            accepted = await self._dispatch(await self._group.pending(count=most))
 
     async def _start(self) -> None:
         start = await self._outage.through("join", self._group.join)
@@ -122,6 +129,8 @@ class Dispatcher:
         if not entries:
             return Dispatched(0, 0, 0)
         reached(Step.ENTRIES_READ)
+        size = sum(size_of(fields) for _, fields in entries)
+        self._portion.came(len(entries), size)
         routed = [self._route(entry_id, fields) for entry_id, fields in entries]
         reached(Step.ENTRIES_ROUTED)
         accepted = await self._accept(routed)
@@ -129,11 +138,11 @@ class Dispatcher:
         done = Dispatched(len(entries), accepted.entries, accepted.deliveries)
         while accepted.behind:
             # The oldest first, whoever has it: who accepts an entry is decided in the store.
-            done += await self._dispatch(await self._group.take_over(idle_ms=0, count=_BATCH))
+            done += await self._dispatch(await self._group.take_over(idle_ms=0, count=self._portion.number))
             accepted = await self._accept(routed)
             done += Dispatched(0, accepted.entries, accepted.deliveries)
         for position in {position for one in routed for position in one.endpoints}:
-            self._wake(position)
+            self._told(position, len(entries), size)
         return done
 
     async def _accept(self, routed: Sequence[Routed]) -> Accepted:

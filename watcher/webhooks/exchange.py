@@ -6,13 +6,20 @@ again) must not be done to a webhook, and costs as much as half of the exchange.
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Iterable
-from typing import Final
+from functools import partial
+from http import HTTPStatus
+from typing import Any, Final
 
 import aiohttp
 from aiohttp import hdrs
+from aiohttp.client_proto import ResponseHandler
 from aiohttp.typedefs import LooseHeaders
 from multidict import CIMultiDict
+
+_END: Final = b"\r\n\r\n"
+"""Of a head."""
 
 _UNTIMED: Final = aiohttp.ClientTimeout()
 """Whoever exchanges bounds all of it."""
@@ -28,6 +35,56 @@ class Request(aiohttp.ClientRequest):
 
     def update_auto_headers(self, skip_auto_headers: Iterable[str] | None) -> None:
         """Add none."""
+
+
+class HeadFirst(ResponseHandler):
+    """Reads an answer's head by itself, so that it counts whatever comes behind it.
+
+    The library's parser drops a head if what came with it in one piece is not HTTP: a body behind a 204, more bytes
+    than the length that was announced, a chunk that is none.
+    """
+
+    _awaited = False
+
+    def set_response_params(self, **parameters: Any) -> None:
+        """A request is about to be sent."""
+        self._awaited = True
+        super().set_response_params(**parameters)
+
+    def data_received(self, data: bytes) -> None:
+        """Take what came."""
+        while self._awaited and (end := data.find(_END) + len(_END)) >= len(_END):
+            super().data_received(data[:end])
+            data = data[end:]
+            if not data:
+                return
+        super().data_received(data)
+
+    def set_exception(self, exc: BaseException, *cause: BaseException) -> None:
+        """Give up, and let nobody wait for the rest of a body that will not come."""
+        super().set_exception(exc, *cause)
+        body = self._payload
+        if body is not None and not body.is_eof() and body.exception() is None:
+            body.set_exception(aiohttp.ClientPayloadError("the body is not HTTP"))
+
+    def feed_data(self, data: Any, size: int = 0) -> None:
+        """Hand on an answer."""
+        message, _ = data
+        self._awaited = message.code < HTTPStatus.OK
+        if message.code == HTTPStatus.NO_CONTENT and (
+            message.headers.get(hdrs.CONTENT_LENGTH, "0") != "0" or hdrs.TRANSFER_ENCODING in message.headers
+        ):
+            self.force_close()  # its body may yet come, in the place of the next answer
+        super().feed_data(data, size)
+
+
+class Connector(aiohttp.TCPConnector):
+    """aiohttp's, whose connections read heads first."""
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**options)
+        handler: type[ResponseHandler] = HeadFirst
+        self._factory = partial(handler, loop=asyncio.get_running_loop())
 
 
 async def answer_to(request: Request, connector: aiohttp.BaseConnector) -> aiohttp.ClientResponse:

@@ -12,7 +12,7 @@ from watcher.steps import Step, reached
 from watcher.webhooks.courier import Attempted, Courier, Ready
 from watcher.webhooks.outage import Outage
 from watcher.webhooks.outcome import Reason
-from watcher.webhooks.pace import Ahead
+from watcher.webhooks.pace import Ahead, size_of
 from watcher.webhooks.permission import Permission
 from watcher.webhooks.queue import Claims, DeliveryQueue, GiveBack, Settlement
 from watcher.webhooks.settler import Settler
@@ -70,6 +70,7 @@ class Lane:
         )
         self._word = word
         self._ready: asyncio.Queue[Ready | None] = asyncio.Queue()
+        self._asking: asyncio.Task[None] | None = None
         self._low = 0
         self._idle = concurrency
         self._news = asyncio.Event()
@@ -83,6 +84,11 @@ class Lane:
         """Look at once whether something is due."""
         self._news.set()
 
+    def accepted(self, number: int, size: int) -> None:
+        """So many events, of so many bytes together, were accepted, of which some are for this lane."""
+        self._ahead.accepted.came(number, size)
+        self._news.set()
+
     def stop(self) -> None:
         """Claim no more, give back what has not been begun, and let ``run`` end when the rest is done."""
         if self._stopping:
@@ -91,13 +97,15 @@ class Lane:
         self._give_back_ready()
         self._news.set()
         self._room.set()
+        if self._asking is not None:
+            self._asking.cancel()
 
     async def run(self) -> None:
         """Deliver until stopped. Cancelled, it gives back what is under way."""
         try:
             async with asyncio.TaskGroup() as group:
                 group.create_task(self._settler.run(), name=f"settle {self._name}")
-                asking = group.create_task(
+                asking = self._asking = group.create_task(
                     self._permission.run(self._reconsider), name=f"permission {self._name}"
                 )
                 telling = group.create_task(self._word.run(), name=f"pass on {self._name}")
@@ -152,9 +160,10 @@ class Lane:
         """How many to claim now. Few at a time only while few are wanted at all."""
         if not self._permission.granted:
             return 0
+        free = min(self._free(), self._ahead.portion)
         if self._permission.rate() is not None:
-            return self._free() - self._ready.qsize()
-        target = max(self._free(), self._ahead.size(self._clock.monotonic()))
+            return free - self._ready.qsize()
+        target = max(free, self._ahead.size(self._clock.monotonic()))
         self._low = target // 2
         return target - self._ready.qsize() if self._ready.qsize() <= self._low else 0
 
@@ -170,6 +179,7 @@ class Lane:
         found = await self._outage.through(f"claim {self._name}", step)
         if found.claims:
             reached(Step.DELIVERIES_CLAIMED)
+            self._ahead.claimed.came(len(found.claims), sum(size_of(claim.fields) for claim in found.claims))
         for overtaken in found.overtaken:
             self._settler.add(self._courier.pass_over(overtaken))
         for claim in found.claims:

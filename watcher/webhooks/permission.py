@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, replace
 from functools import partial
-from typing import assert_never
+from typing import Final, assert_never
 
 import structlog
 
@@ -22,14 +23,29 @@ from watcher.webhooks.handshake import (
 )
 from watcher.webhooks.sender import HttpSender, Sender
 
+_LOOK_SECONDS: Final = 1.0
+"""Between two looks at whether an endpoint is still paused: so long it is sent nothing after it was resumed."""
+
 _log = structlog.get_logger()
+
+
+@dataclass(frozen=True, slots=True)
+class Learned:
+    """What an endpoint has said so far, asked at ``url`` for ``origin``: ``rate`` is what it allows; None: any."""
+
+    url: str
+    origin: str | None
+    granted: bool
+    rate: float | None = None
+    verdict: Verdict | None = None
 
 
 class Permission:
     """Whether an endpoint may be sent to, and how fast: by its settings and, if they name an origin, its own word.
 
-    ``note`` is given why nothing may be sent, or an empty text, whenever that was learned. ``jitter`` gives a
-    fraction from 0 to 1, anew each time.
+    ``note`` is given why nothing may be sent, or an empty text, whenever that was learned. ``paused`` says whether the
+    endpoint is paused: then it is not asked either. ``jitter`` gives a fraction from 0 to 1, anew each time. What was
+    learned ``earlier`` holds on, if that was at the same place and for the same origin.
     """
 
     def __init__(
@@ -40,19 +56,27 @@ class Permission:
         clock: Clock,
         jitter: Callable[[], float],
         note: Callable[[str], Awaitable[None]],
+        paused: Callable[[], Awaitable[bool]],
+        earlier: Learned | None = None,
     ) -> None:
         self._endpoint = endpoint
         self._sender = sender
         self._clock = clock
         self._jitter = jitter
         self._note = note
-        self._allowed: float | None = None
-        self._said: Verdict | None = None
-        self.granted = endpoint.origin is None
+        self._paused = paused
+        at, origin = endpoint.url, endpoint.origin
+        same = earlier is not None and (earlier.url, earlier.origin) == (at, origin)
+        self.learned = earlier if earlier and same else Learned(at, origin, granted=origin is None)
+
+    @property
+    def granted(self) -> bool:
+        """Whether it may be sent to."""
+        return self.learned.granted
 
     def rate(self) -> float | None:
         """Deliveries a second at most; None: as many as there are."""
-        return slowest(self._endpoint.rate, self._allowed)
+        return slowest(self._endpoint.rate, self.learned.rate)
 
     async def run(self, changed: Callable[[], None]) -> None:
         """Ask until permitted, then once a day; ``changed`` is called after each answer. Without an origin, it ends."""
@@ -62,6 +86,8 @@ class Permission:
             return
         failures = 0
         while True:
+            while await self._paused():
+                await self._clock.sleep(_LOOK_SECONDS)
             reply = await self._sender.ask(question(origin, self._endpoint.rate))
             verdict = judge(reply, origin)
             failures = 0 if isinstance(verdict, Granted) else failures + 1
@@ -79,16 +105,17 @@ class Permission:
 
     def _take(self, verdict: Verdict, wait: float) -> None:
         """Keep what it says, and say it if it is news."""
-        news, self._said = verdict != self._said, verdict
+        news = verdict != self.learned.verdict
+        self.learned = replace(self.learned, verdict=verdict)
         # What is said already stays for those who look closer.
         log = partial(_log.warning if news else _log.debug, endpoint=self._endpoint.name)
         match verdict:
             case Granted(rate):
-                self.granted, self._allowed = True, rate
+                self.learned = replace(self.learned, granted=True, rate=rate)
                 if news:
                     _log.info("endpoint.permitted", endpoint=self._endpoint.name, rate=self.rate())
             case Refused(why):
-                self.granted = False
+                self.learned = replace(self.learned, granted=False)
                 log("endpoint.not_permitted", why=why, retry_in=round(wait, 1))
             case Unanswered(why):
                 log("endpoint.permission_unanswered", why=why, sends=self.granted, retry_in=round(wait, 1))

@@ -25,7 +25,7 @@ from watcher import __version__
 from watcher.clock import Clock
 from watcher.settings import Endpoint
 from watcher.webhooks.address import Network, is_allowed
-from watcher.webhooks.exchange import Request, answer_to
+from watcher.webhooks.exchange import Connector, Request, answer_to
 from watcher.webhooks.handshake import ORIGIN_HEADER, Reply
 from watcher.webhooks.outcome import Attempt, Reason, reason_of
 from watcher.webhooks.resolver import LaneResolver
@@ -84,13 +84,13 @@ class HttpSender:
         self._tls = tls_context(endpoint) if "https" in schemes else True
         self._headers = _headers(endpoint)
         self._clock = clock
-        self._connector: aiohttp.TCPConnector | None = None
+        self._connector: Connector | None = None
         self._resolver: LaneResolver | None = None
 
-    def _open(self) -> aiohttp.TCPConnector:
+    def _open(self) -> Connector:
         endpoint = self._endpoint
         self._resolver = LaneResolver(endpoint.name)
-        self._connector = aiohttp.TCPConnector(
+        self._connector = Connector(
             limit=endpoint.concurrency,
             resolver=self._resolver,
             keepalive_timeout=_KEEP_ALIVE,
@@ -126,33 +126,41 @@ class HttpSender:
     async def _exchange(
         self, method: str, body: BytesPayload | None, headers: Mapping[str, str]
     ) -> tuple[Attempt, Mapping[str, str] | None]:
-        """One request, and the headers of its answer if one came."""
+        """One request, and the headers of its answer if one came.
+
+        The head is the answer: what its status says holds, whatever becomes of the body, for which there is the rest
+        of the time. So an endpoint that says 410 or names a ``Retry-After`` is obeyed, and one that says 2xx has the
+        event: with a body that never ends or is cut short it would else get everything again, and all of it would
+        die at last. An answer without a length, cut short, cannot be told from a whole one anyway.
+        """
         connector = self._connector or self._open()
         started = self._clock.monotonic()
-        status = retry_after = answered = None
-        answer = b""
+        status = retry_after = answered = reason = None
+        answer = bytearray()
         try:
             # From the name's resolution to the answer's end.
             async with asyncio.timeout(self._endpoint.timeout):
                 request = self._request(method, body, headers)
                 async with await answer_to(request, connector) as response:
                     status, answered = response.status, response.headers
-                    answer = await _beginning(response)
                     reason = self._reason_of(status)
                     if reason is not Reason.SUCCESS:
                         retry_after = response.headers.get("retry-after")
+                    await _read_beginning(response, answer)
         except aiohttp.ClientHttpProxyError as error:
             reason, status = Reason.PROXY, error.status
             retry_after = error.headers.get("retry-after") if error.headers else None
         except Exception as error:
             # All of them: a lane must outlive whatever happens here.
-            reason = _reason(error)
-            if reason is Reason.INTERNAL:
+            failure = _reason(error)
+            reason = reason or failure
+            if failure is Reason.INTERNAL:
                 # The text might quote the request.
                 _log.error(
                     "delivery.internal_error", endpoint=self._endpoint.name, error=type(error).__name__
                 )
-        return Attempt(reason, self._clock.monotonic() - started, status, retry_after, answer), answered
+        seconds = self._clock.monotonic() - started
+        return Attempt(reason, seconds, status, retry_after, bytes(answer)), answered
 
     def _reason_of(self, status: int) -> Reason:
         # Never an endpoint's answer, though without TLS it comes in the place of one.
@@ -179,18 +187,15 @@ def _headers(endpoint: Endpoint) -> dict[str, str]:
     return dict(headers)
 
 
-async def _beginning(response: aiohttp.ClientResponse) -> bytes:
-    """The first kilobyte of the answer, having read to its end where that is near."""
-    kept = b""
+async def _read_beginning(response: aiohttp.ClientResponse, kept: bytearray) -> None:
+    """Keep the first kilobyte of the answer, and read to its end where that is near."""
     size = 0
     while chunk := await response.content.readany():
         size += len(chunk)
-        if len(kept) < _ANSWER_KEPT:
-            kept = (kept + chunk)[:_ANSWER_KEPT]
+        kept += chunk[: _ANSWER_KEPT - len(kept)]
         if size > _ANSWER_BOUND:
             response.close()
             break
-    return kept
 
 
 def _open_socket(network: Network, address: AddrInfoType) -> socket.socket:

@@ -17,6 +17,7 @@ from watcher.state.keys import Keys
 from watcher.webhooks.address import leads_outside
 from watcher.webhooks.control import note_refusal
 from watcher.webhooks.courier import Courier
+from watcher.webhooks.crew import Crew
 from watcher.webhooks.dispatcher import TAKE_OVER_AFTER, Dispatcher
 from watcher.webhooks.group import EventGroup
 from watcher.webhooks.lane import Lane
@@ -66,41 +67,37 @@ class Webhooks:
         self._clock = clock
         self._metrics = metrics
         self._jitter = jitter
-        self._group = EventGroup(redis, keys, consumer, wait_replicas)
+        self._readers = EventGroup(redis, keys, consumer, wait_replicas)
         self._take_over_after = take_over_after
         self._outage = Outage(clock)
         self._make_sender = sender
         self._slots = slots
         self._shards = shards
         self._senders = [sender(endpoint, clock) for endpoint in endpoints]
-        self._next: tuple[Sequence[Endpoint], list[Sender]] | None = None
-        self._lanes: list[Lane] = []
-        self._dispatcher: Dispatcher | None = None
-        self._running: asyncio.Task[None] | None = None
-        self._dispatching: asyncio.Task[None] | None = None
+        self._changing = asyncio.Lock()
+        self._group: asyncio.TaskGroup | None = None
+        self._crews: list[Crew] = []
+        self._permissions: dict[str, Permission] = {}
+        self._stopped = asyncio.Event()
+        self._over = asyncio.Event()
+        self._over.set()
 
     async def run(self) -> None:
         """Deliver until ``stop``, or until cancelled; either way claims are given back. May be run again."""
-        while True:
-            await self._run_to_its_end()
-            if self._next is None:
-                return
-            (self._endpoints, self._senders), self._next = self._next, None
-
-    async def _run_to_its_end(self) -> None:
-        self._running = asyncio.create_task(self._run(), name="webhooks")
+        self._stopped.clear()
+        self._over.clear()
         try:
-            await self._running
-        except asyncio.CancelledError:
-            this = asyncio.current_task()
-            if this is not None and this.cancelling():
-                raise
-            # Else it was `stop` or `reload` that ended it.
+            async with asyncio.TaskGroup() as group:
+                self._group = group
+                self._begin(group)
+                await self._stopped.wait()
         finally:
-            self._running = self._dispatching = None
+            self._group = None
+            self._crews.clear()
+            self._over.set()
 
     async def reload(self, endpoints: Sequence[Endpoint], grace_seconds: float) -> None:
-        """Go on with other endpoints. What is under way may end within the grace, the rest is begun anew.
+        """Go on with other endpoints, at once: what is under way may end within the grace beside what is begun anew.
 
         What waits for an endpoint that is left out is kept.
 
@@ -108,11 +105,17 @@ class Webhooks:
             ConfigurationError: an endpoint's certificate file cannot be used; all is as it was.
         """
         senders = [self._make_sender(endpoint, self._clock) for endpoint in endpoints]
-        self._next = endpoints, senders
-        if self._running is None:
-            (self._endpoints, self._senders), self._next = self._next, None
-        else:
-            await self._end(grace_seconds)
+        async with self._changing:
+            self._endpoints, self._senders = endpoints, senders
+            if self._group is None:
+                return
+            before = self._crews[-1]
+            await (
+                before.dismiss()
+            )  # else it would accept for its own endpoints what is meant for the new ones, too
+            if self._group is not None:  # else it has died meanwhile
+                self._begin(self._group)
+                self._group.create_task(self._let_end(before, grace_seconds), name="webhooks end")
 
     async def stop(self, grace_seconds: float) -> None:
         """Claim no more, and let the attempts under way end within the grace; the rest is given back.
@@ -120,50 +123,37 @@ class Webhooks:
         When it returns, ``run`` has ended. If the store is away, it takes some seconds more than the grace.
         It does nothing while ``run`` is not running.
         """
-        self._next = None
-        await self._end(grace_seconds)
+        async with self._changing:
+            await asyncio.gather(*(crew.end(grace_seconds) for crew in self._crews))
+            self._group = None  # which takes no more
+            self._stopped.set()
+            await self._over.wait()
 
-    async def _end(self, grace_seconds: float) -> None:
-        running = self._running
-        if running is None:
-            return
-        for lane in self._lanes:
-            lane.stop()
-        if self._dispatcher is None or self._dispatching is None:
-            running.cancel()  # it has not even begun
-        else:
-            self._dispatcher.stop()
-            self._dispatching.cancel()
-        await asyncio.wait({running}, timeout=grace_seconds)
-        running.cancel()
-        await asyncio.wait({running})
+    async def _let_end(self, crew: Crew, grace_seconds: float) -> None:
+        await crew.end(grace_seconds)
+        self._crews.remove(crew)
 
-    async def _run(self) -> None:
+    def _begin(self, group: asyncio.TaskGroup) -> None:
         for endpoint in self._endpoints:
             url = URL(endpoint.url)
             if url.scheme == "http" and leads_outside(url.host or ""):
                 _log.warning("endpoint.not_encrypted", endpoint=endpoint.name, mend="give an https URL")
-        self._lanes = [
+        lanes = [
             self._lane(endpoint, sender)
             for endpoint, sender in zip(self._endpoints, self._senders, strict=True)
         ]
-        self._dispatcher = dispatcher = Dispatcher(
-            self._group,
+        dispatcher = Dispatcher(
+            self._readers,
             self._endpoints,
             clock=self._clock,
             outage=self._outage,
-            wake=lambda position: self._lanes[position].wake(),
+            told=lambda position, number, size: lanes[position].accepted(number, size),
             take_over_after=self._take_over_after,
         )
-        try:
-            async with asyncio.TaskGroup() as group:
-                self._dispatching = group.create_task(dispatcher.run(), name="webhooks dispatch")
-                for lane, endpoint in zip(self._lanes, self._endpoints, strict=True):
-                    group.create_task(lane.run(), name=f"webhooks lane {endpoint.name}")
-                group.create_task(self._tell_of_strangers(), name="webhooks strangers")
-        finally:
-            for sender in self._senders:
-                await sender.close()
+        names = [endpoint.name for endpoint in self._endpoints]
+        crew = Crew(dispatcher, dict(zip(names, lanes, strict=True)), self._senders, self._tell_of_strangers)
+        self._crews.append(crew)
+        crew.begin(group)
 
     def _lane(self, endpoint: Endpoint, sender: Sender) -> Lane:
         async def note(why: str) -> None:
@@ -172,7 +162,23 @@ class Webhooks:
                 lambda: note_refusal(self._redis, self._keys, endpoint.name, why),
             )
 
-        permission = Permission(endpoint, sender, clock=self._clock, jitter=self._jitter, note=note)
+        async def paused() -> bool:
+            place = self._keys.lane(endpoint.name)
+            return await self._outage.through(
+                f"pause of {endpoint.name}", lambda: self._redis.hexists(place, "paused")
+            )
+
+        earlier = self._permissions.get(endpoint.name)
+        permission = Permission(
+            endpoint,
+            sender,
+            clock=self._clock,
+            jitter=self._jitter,
+            note=note,
+            paused=paused,
+            earlier=earlier.learned if earlier else None,
+        )
+        self._permissions[endpoint.name] = permission
         return Lane(
             endpoint.name,
             DeliveryQueue(

@@ -48,18 +48,33 @@ async def hang(reader: asyncio.StreamReader, _writer: asyncio.StreamWriter) -> N
     await reader.read()
 
 
-async def drip(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-    """A head at once, then its body at a byte a turn, without end."""
-    writer.write(b"HTTP/1.1 200 OK\r\ncontent-length: 1000000\r\n\r\n")
-    gone = asyncio.create_task(reader.read())
-    try:
-        while not gone.done():
-            writer.write(b".")
-            await writer.drain()
-            await asyncio.wait({gone}, timeout=0.01)
-    finally:
-        gone.cancel()
-        await asyncio.gather(gone, return_exceptions=True)  # whatever it was, somebody has seen it
+def dripping(head: bytes) -> Answer:
+    """A head at once, then its body at a byte a turn, without end. The head's first line and headers are given."""
+
+    async def write(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(head + b"\r\ncontent-length: 1000000\r\n\r\n")
+        gone = asyncio.create_task(reader.read())
+        try:
+            while not gone.done():
+                writer.write(b".")
+                await writer.drain()
+                await asyncio.wait({gone}, timeout=0.01)
+        finally:
+            gone.cancel()
+            await asyncio.gather(gone, return_exceptions=True)  # whatever it was, somebody has seen it
+
+    return write
+
+
+def cut_short(head: bytes) -> Answer:
+    """A head, half of its body, and the end of the connection. The head's first line and headers are given."""
+
+    async def write(_reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(head + b"\r\ncontent-length: 8\r\n\r\nhalf")
+        await writer.drain()
+        writer.close()
+
+    return write
 
 
 async def flood(_reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:

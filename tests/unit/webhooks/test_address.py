@@ -17,6 +17,10 @@ ALWAYS_REFUSED = [
     "fe80::1%eth0",
     "febf::1",
     "fd00:ec2::254",
+    "fd00:ec2::23",
+    "fd00:ec2:ffff::1",
+    "fd00:42::42",
+    "fd00:c1::a9fe:a9fe",
     "fd20:ce::254",
     "100.100.100.200",
     "168.63.129.16",
@@ -25,6 +29,10 @@ ALWAYS_REFUSED = [
     "::169.254.169.254",
     "64:ff9b::169.254.169.254",
     "64:ff9b:1::a9fe:a9fe",
+    "64:ff9b:1:a9fe:a9:fe00::",
+    "64:ff9b:1:a9:fe:a9fe::",
+    "64:ff9b:1:2:a9:fea9:fe00:0",
+    "::ffff:0:a9fe:a9fe",
     "2002:a9fe:a9fe::1",
     "localhost",
     "",
@@ -98,14 +106,22 @@ def test_a_public_address_is_for_both(address: str) -> None:
     assert is_allowed(address, "public")
 
 
-@given(st.ip_addresses(v=4))
+_WITHIN = 0x64FF9B0001 << 80
+
+
+@given(st.ip_addresses(v=4) | st.ip_addresses(v=4, network="169.254.0.0/16"))
 def test_no_way_of_writing_an_ipv4_address_in_ipv6_gets_round_the_policy(address: IPv4Address) -> None:
     number = int(address)
     forms = {
         "mapped": IPv6Address((0xFFFF << 32) | number),
         "compatible": IPv6Address(number),
         "nat64": IPv6Address((0x64FF9B << 96) | number),
+        "translated": IPv6Address((0xFFFF << 48) | number),
         "6to4": IPv6Address((0x2002 << 112) | (number << 80) | 1),
+        "nat64 within, 48": IPv6Address(_WITHIN | (number >> 16 << 64) | ((number & 0xFFFF) << 40)),
+        "nat64 within, 56": IPv6Address(_WITHIN | (number >> 24 << 64) | ((number & 0xFFFFFF) << 32)),
+        "nat64 within, 64": IPv6Address(_WITHIN | (number << 24)),
+        "nat64 within, 96": IPv6Address(_WITHIN | number),
     }
     for form in forms.values():
         assert not is_allowed(str(form), "public")
