@@ -126,14 +126,6 @@ class Survival:
         share = self.alive[place] + (self.alive[place + 1] - self.alive[place]) * done / width
         return share, self.lived[place] + (self.alive[place] + share) / 2 * done
 
-    def age_of(self, unseen: float) -> float:
-        """The age by which a task not seen since its creation has gathered so much delay on average."""
-        low, high = 0.0, EDGES[-1]
-        for _ in range(24):
-            middle = (low + high) / 2
-            low, high = (middle, high) if self.unseen(0.0, middle) < unseen else (low, middle)
-        return high
-
     def unseen(self, seen_at: float, age: float) -> float:
         """The delay in seconds that a task, alive when last seen at one age, has on average gathered by another.
 
