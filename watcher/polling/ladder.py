@@ -91,8 +91,9 @@ def due(
 ) -> list[Rung]:
     """The windows to read again now, once they fill a page or are as wide as their age.
 
-    First the level most behind, for its age. A page spans ``page`` microseconds. So many ``pages`` are enough, or
-    as many as what presses (see ``pressing``) takes; but not more than reach over a span of ``most``.
+    First the level most behind, for its age. A page spans ``page`` microseconds. So many ``pages`` are enough, if
+    there are as many full ones, or as many as what presses (see ``pressing``) takes; but not more than reach over a
+    span of ``most``.
 
     A level's number is its age in seconds. ``marks`` holds how far each has come. Nothing is read before
     ``begin``, where coverage does or, later, where records may have been forgotten: their tasks would be told a
@@ -105,7 +106,8 @@ def due(
         high = Micros(now - age)
         pressed = high - low - _widest(horizon) if age == horizon else 0
         if high - low >= min(age, _widest(horizon), page):
-            enough = min(most, max((pages - 1) * page, pressed))
+            full = min(pages, (high - low) // page)
+            enough = min(most, max(0, (full - 1) * page, pressed))
             rung = Rung(level, Interval(low, high), Micros(low + enough))
             found.append(((high - low) / min(age, _widest(horizon)), rung))
     return [rung for _, rung in sorted(found, key=lambda each: each[0], reverse=True)]

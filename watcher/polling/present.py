@@ -148,8 +148,9 @@ def _in_order(
         ahead *= 2
     for low, until in (*ends, (floor, now)):
         if low >= deepest:
-            pages = 1 + (until - low) // span
-            shown = Interval(low, min(now, flight.reach(low, pages * span, pages * PAGE)))
+            known, _ = flight.within(Interval(low, Micros(until + 1)))
+            pages = 1 + max((until - low) // span, known // PAGE)
+            shown = Interval(low, min(now, max(until, flight.reach(low, pages * span, pages * PAGE))))
             _, gathered = flight.within(shown)
             density = (gathered + unread.before(shown.high)) / pages
             yield Option(Window(Interval(low, now), fresh=True, until=until), shown, density, pages)

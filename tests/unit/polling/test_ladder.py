@@ -201,7 +201,7 @@ def test_a_window_is_read_once_it_fills_a_page_and_by_as_many_pages_as_are_enoug
     (rung,) = climb.due(now)
     assert (rung.window, rung.until) == (Interval(Micros(0), Micros(35 * SECOND)), 0)
     assert climb.reached(rung).span == page
-    climb.pages = 3
+    climb.pages = 4
     assert climb.reached(*climb.due(now)).span == 3 * page
     climb.marks = {64: Micros(26 * SECOND)}
     assert climb.due(now) == []

@@ -245,10 +245,10 @@ def test_what_is_asked_by_id_is_worth_its_price_and_the_most_overdue_first(
     price = made.price * (EARLY if made.steady else 1.0)  # a steady flow's looks may come early
     for batch in asked:
         assert sum(made.sightings[task_id].unseen(made.now) for task_id in batch.ids) >= price * 0.999
-    shown = fresh(made, policy)
-    assert not any(
-        each.low <= made.sightings[task_id].created_at < each.high for each in shown for task_id in ids
-    )
+    shown = [
+        (read.interval.low, read.until or read.interval.high) for read in windows(made, policy) if read.fresh
+    ]
+    assert not any(low <= made.sightings[task_id].created_at < high for low, high in shown for task_id in ids)
 
 
 @given(situations(), policies)
