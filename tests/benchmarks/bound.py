@@ -95,7 +95,7 @@ def mixture() -> Lifetimes:
 
 def least_delay(lifetimes: Lifetimes, inspections: float) -> float:
     """The mean delay below which nobody comes who inspects a task so often on average, whenever he likes."""
-    table = _Table.of(lifetimes, FINE, FINE)
+    table = Table.of(lifetimes, FINE, FINE)
     return _greatest(lambda price: table.value(price) - price * inspections)
 
 
@@ -107,9 +107,23 @@ def least_delay_in_pages(lifetimes: Lifetimes, arrival_rate: float, requests: fl
     ``1 / (2 * requests)``, which holds for whoever does not know when tasks were created.
     """
     spacing = 1 / requests
-    tables = [_Table.of(lifetimes, (phase + 0.5) / PHASES * spacing, spacing) for phase in range(PHASES)]
+    tables = [Table.of(lifetimes, (phase + 0.5) / PHASES * spacing, spacing) for phase in range(PHASES)]
     inspections = PAGE * requests / arrival_rate
     return _greatest(lambda price: fmean(table.value(price) for table in tables) - price * inspections)
+
+
+def least_delay_beside(looks: float, others: float, granted: float) -> float:
+    """Half the mean spacing of so many looks a second, weighed by its length, with other requests between them.
+
+    No second may hold more than were ``granted``: of as many looks, together with one other, the first and the last
+    lie a second apart at least. All spacings beside that are even.
+    """
+    around = granted - 1
+    period = 1 / others
+    wide = max(1.0, around / looks)
+    if wide >= period:
+        return 1 / (2 * looks)
+    return (wide**2 / around + (period - wide) ** 2 / (looks * period - around)) / (2 * period)
 
 
 def fewest_requests(lifetimes: Lifetimes, arrival_rate: float, delay: float, longest: float) -> float:
@@ -119,7 +133,7 @@ def fewest_requests(lifetimes: Lifetimes, arrival_rate: float, delay: float, lon
     anywhere between two idle looks. That tasks in flight at the same time share looks is left out of account.
     """
     steps = round(longest / COARSE)
-    table = _Table.of(lifetimes, COARSE, COARSE)
+    table = Table.of(lifetimes, COARSE, COARSE)
 
     def looks(price: float) -> float:
         costs = table.costs_within(price, steps)
@@ -130,7 +144,7 @@ def fewest_requests(lifetimes: Lifetimes, arrival_rate: float, delay: float, lon
 
 
 @dataclass(frozen=True)
-class _Table:
+class Table:
     """Creation and the ages at which a task may be inspected, with the share alive and its integral."""
 
     ages: Sequence[float]
@@ -139,14 +153,18 @@ class _Table:
     tail: float
 
     @classmethod
-    def of(cls, lifetimes: Lifetimes, first: float, spacing: float) -> _Table:
+    def of(cls, lifetimes: Lifetimes, first: float, spacing: float) -> Table:
         count = ceil((lifetimes.end + BEYOND) / spacing)
         ages = [0.0, *(first + step * spacing for step in range(count))]
         alive, lived = map(lifetimes.survival, ages), map(lifetimes.lived, ages)
         return cls(ages, list(alive), list(lived), lifetimes.tail)
 
     def value(self, price: float) -> float:
-        """V(0).
+        """V(0)."""
+        return self.costs(price)[0]
+
+    def costs(self, price: float) -> list[float]:
+        """``S V`` at each age.
 
         In terms of ``W = S V``, the cost for all tasks instead of one alive, each inspection age b is a line in S:
         ``W(a) = S(a) (price - a) + L(a) + min over b of  S(a) b + W(b) - L(b)``, with L the integral of S. Going
@@ -154,6 +172,7 @@ class _Table:
         """
         ages, alive, lived = self.ages, self.alive, self.lived
         cost = alive[-1] * self._beyond(price, len(ages), price_of_time=1.0)
+        costs = [cost]
         hull: list[tuple[float, float]] = []
         at = 0
         for place in range(len(ages) - 2, -1, -1):
@@ -170,7 +189,8 @@ class _Table:
                     break
                 at, lowest = at + 1, following
             cost = share * (price - ages[place]) + lived[place] + lowest
-        return cost
+            costs.append(cost)
+        return costs[::-1]
 
     def costs_within(self, price: float, steps: int) -> list[float]:
         """``S V`` at each age, with ``steps`` between two inspections at most: so long a wait is free of charge."""

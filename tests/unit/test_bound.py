@@ -8,14 +8,17 @@ from math import exp, log
 import pytest
 
 from tests.benchmarks.bound import (
+    PAGE,
     Lifetimes,
     fewest_requests,
     least_delay,
+    least_delay_beside,
     least_delay_in_pages,
     memoryless,
     mixture,
     uniform,
 )
+from tests.benchmarks.bound_found import least_delay_found
 
 EVEN = uniform(10.0, 15.0)
 TAILED = uniform(10.0, 15.0, share=0.02)
@@ -104,3 +107,23 @@ def test_means() -> None:
     assert pytest.approx(12.5, abs=0.01) == EVEN.mean
     assert memoryless(7.0).mean == pytest.approx(7.0, abs=0.01)
     assert mixture().lived(1000.0) == pytest.approx(mixture().mean, rel=1e-3)
+
+
+def test_other_requests_between_looks_widen_a_spacing_only_where_a_second_holds_few() -> None:
+    """Eight looks and one other in five seconds, two a second at most: one spacing of 1 s, seven of 4/7 s."""
+    assert least_delay_beside(1.6, 0.2, 2) == pytest.approx((1 + 7 * (4 / 7) ** 2) / 10)
+    assert least_delay_beside(4.0, 0.5, 5) == pytest.approx(1 / 8)
+    assert least_delay_beside(20.0, 2.0, 24) == pytest.approx(1 / 40)
+
+
+@pytest.mark.parametrize(("rate", "requests"), [(20.0, 1.6), (50.0, 4.0)])
+def test_who_must_find_tasks_first_sees_them_later(rate: float, requests: float) -> None:
+    known = least_delay(TAILED, PAGE * requests / rate)
+
+    assert known < least_delay_found(TAILED, rate, requests) < 2 * known
+
+
+def test_finding_them_costs_next_to_nothing_where_a_page_spans_moments() -> None:
+    known = least_delay_in_pages(TAILED, 200.0, 20.0)
+
+    assert least_delay_found(TAILED, 200.0, 20.0) == pytest.approx(known, rel=0.05)

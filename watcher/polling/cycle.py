@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from watcher.model import TaskId
 from watcher.monite.errors import InvalidPage, MoniteError, PageTokenRejected
 from watcher.polling.recorder import Recorded
+from watcher.state.coverage import Interval
 from watcher.state.scope import ScopeState
 
 
@@ -38,7 +39,10 @@ class Cycle:
 
 @dataclass(slots=True)
 class Tally:
-    """What a cycle has gathered so far: the scope's state, what was recorded, the requests for second looks."""
+    """What a cycle has gathered so far: the scope's state, what was recorded, the requests for second looks.
+
+    ``shown`` is what fresh windows have read, or were to.
+    """
 
     state: ScopeState
     again: int = 0
@@ -47,6 +51,7 @@ class Tally:
     seen: set[TaskId] = field(default_factory=set)
     absent: set[TaskId] = field(default_factory=set)
     failures: list[MoniteError] = field(default_factory=list)
+    shown: list[Interval] = field(default_factory=list)
 
     @property
     def api_failing(self) -> bool:

@@ -55,6 +55,12 @@ class Flight:
         first, last = (bisect_left(self.created, instant) for instant in (interval.low, interval.high))
         return self.weight * (last - first), self.weight * (self.summed[last] - self.summed[first])
 
+    def reach(self, low: Micros, span: int, most: int) -> Micros:
+        """Where a window ends that begins at ``low``: after ``span`` microseconds, or with so many known tasks."""
+        place = bisect_left(self.created, low) + ceil(most / self.weight)
+        end = Micros(low + span)
+        return end if place >= len(self.created) else max(Micros(low + 1), min(end, self.created[place]))
+
     def most(self) -> float:
         """The task-seconds gathered by those that have most, as many as fit a page."""
         return self.weight * sum(nlargest(ceil(PAGE / self.weight), self.gathered))
@@ -94,6 +100,8 @@ class Unread:
         """The task-seconds that those created before an instant have gathered."""
         if high >= self.now:
             return self.summed[NODES]
+        if high <= self.edge:
+            return 0.0
         place, part = divmod((high - self.edge) / (self.now - self.edge) * NODES, 1.0)
         low, following = self.summed[int(place) : int(place) + 2]
         return low + (following - low) * part

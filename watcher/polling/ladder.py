@@ -1,12 +1,12 @@
 """The ladder: rows that appear late are found by reading older windows again, ever more rarely. Pure.
 
 Level k trails the present by an age that grows from level to level, up to the horizon. Whatever was created
-before a level's mark has been read again at that age or later. A level reads once its window is as wide as
-its age (the oldest ones sooner, so that less needs to be remembered): each level costs one more download of
-every row, and in the quiet case a few requests an hour. A row that appears later than it was created by less
-than a level's age is found by that level. Where so many rows arrive that the budget's share pays for few
-levels, they stand further apart: late rows are found later, but all of them. The last level is read even
-where the share does not pay for it.
+before a level's mark has been read again at that age or later. A level reads once its window fills a page, or
+is as wide as its age (the oldest ones sooner, so that less needs to be remembered): each level costs one more
+download of every row, in full pages where many arrive, and in the quiet case a few requests an hour. A row
+that appears later than it was created by less than a level's age is found by that level. Where so many rows
+arrive that the budget's share pays for few levels, they stand further apart: late rows are found later, but
+all of them. The last level is read even where the share does not pay for it.
 """
 
 from __future__ import annotations
@@ -29,10 +29,14 @@ RATIO: Final = 4
 
 @dataclass(frozen=True, slots=True)
 class Rung:
-    """A window that a level is to read again; its low end is the level's mark."""
+    """A window that a level is to read again; its low end is the level's mark.
+
+    It is read by whole pages and may end with the page that reaches ``until``.
+    """
 
     level: int
     window: Interval
+    until: Micros
 
 
 def levels_affordable(arrival_rate: float, spending: float) -> int:
@@ -81,12 +85,15 @@ def due(
     begin: Micros,
     ages: Sequence[int],
     horizon: int,
-    width: int,
+    page: int,
+    pages: int,
     most: int,
 ) -> list[Rung]:
-    """The windows to read again now, none wider than ``width``; first the level most behind, for its age.
+    """The windows to read again now, once they fill a page or are as wide as their age.
 
-    What presses (see ``pressing``) may be as wide as ``most``.
+    First the level most behind, for its age. A page spans ``page`` microseconds. So many ``pages`` are enough, if
+    there are as many full ones, or as many as what presses (see ``pressing``) takes; but not more than reach over a
+    span of ``most``.
 
     A level's number is its age in seconds. ``marks`` holds how far each has come. Nothing is read before
     ``begin``, where coverage does or, later, where records may have been forgotten: their tasks would be told a
@@ -98,9 +105,10 @@ def due(
         low = max(begin, marks.get(level, begin), Micros(now - age - 2 * _widest(horizon)))
         high = Micros(now - age)
         pressed = high - low - _widest(horizon) if age == horizon else 0
-        room = min(most, max(width, pressed))
-        if high - low >= min(age, _widest(horizon), room):
-            rung = Rung(level, Interval(low, min(high, Micros(low + room))))
+        if high - low >= min(age, _widest(horizon), page):
+            full = min(pages, (high - low) // page)
+            enough = min(most, max(0, (full - 1) * page, pressed))
+            rung = Rung(level, Interval(low, high), Micros(low + enough))
             found.append(((high - low) / min(age, _widest(horizon)), rung))
     return [rung for _, rung in sorted(found, key=lambda each: each[0], reverse=True)]
 

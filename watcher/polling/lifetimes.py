@@ -24,11 +24,17 @@ EDGES: Final[tuple[float, ...]] = (
 """Ages in seconds at which the bins begin: a tenth of a second while most tasks end, then ever wider."""
 
 HALF_LIFE: Final = 200.0
-"""Ended tasks after which an old one counts half: enough to smooth, few enough to follow a change in an hour."""
+"""Ended tasks after which an old one counts half, or as many as are added at once, if those are more.
+
+Enough to smooth, few enough to follow a change within an hour.
+"""
 PRIOR_WEIGHT: Final = 10.0
 """How many ended tasks the documentation's word is worth."""
-EARLY: Final = 0.005
-"""Share of tasks assumed to end at any moment of the first 15 seconds, whatever was learned."""
+EARLY: Final = 0.001
+"""Share of tasks assumed to end at any moment of the first 15 seconds, whatever was learned.
+
+Much more, and where many are in flight, those that cannot have ended would be looked at for its sake.
+"""
 LATE: Final = 0.005
 """Share of tasks assumed to take long, with a mean of ``LATE_MEAN`` seconds, whatever was learned."""
 LATE_MEAN: Final = 60.0
@@ -64,10 +70,11 @@ class Histogram(msgspec.Struct, frozen=True):
         fresh = [bisect_right(EDGES, max(0.0, lifetime)) - 1 for lifetime in lifetimes]
         if not fresh:
             return self
-        kept = 0.5 ** (len(fresh) / HALF_LIFE)
+        half_life = max(HALF_LIFE, len(fresh))
+        kept = 0.5 ** (len(fresh) / half_life)
         counts = [count * kept for count in self.counts]
         for later, place in enumerate(reversed(fresh)):
-            counts[place] += 0.5 ** (later / HALF_LIFE)
+            counts[place] += 0.5 ** (later / half_life)
         return Histogram(tuple(counts))
 
 
@@ -118,14 +125,6 @@ class Survival:
         done = age - low
         share = self.alive[place] + (self.alive[place + 1] - self.alive[place]) * done / width
         return share, self.lived[place] + (self.alive[place] + share) / 2 * done
-
-    def age_of(self, unseen: float) -> float:
-        """The age by which a task not seen since its creation has gathered so much delay on average."""
-        low, high = 0.0, EDGES[-1]
-        for _ in range(24):
-            middle = (low + high) / 2
-            low, high = (middle, high) if self.unseen(0.0, middle) < unseen else (low, middle)
-        return high
 
     def unseen(self, seen_at: float, age: float) -> float:
         """The delay in seconds that a task, alive when last seen at one age, has on average gathered by another.

@@ -1,11 +1,12 @@
 """What to ask the API in one cycle of one scope, and when to ask again. Pure: a situation in, reads out.
 
 Every read is weighed alike: by the delay that what it shows has gathered unseen, in task-seconds, for each
-request that it takes (``looks``). A closed ``created_at`` range sorted by id shows known and unknown tasks, and
-its membership is frozen but for late rows; an ``id__in`` batch shows what is in flight elsewhere. What is worth
-the price is read, the best first, as far as the pace allows. From this follow a fixed spacing for a steady
-flow that fits a page, extra looks where a lone task is likely to end, and, where there is more in flight than
-the budget can look at, a first look at the age where tasks begin to end and later ones for the most overdue.
+request that it takes (``looks``). A closed ``created_at`` range sorted by id shows known and unknown tasks,
+and its membership is frozen but for late rows; where a part of it is enough, it is read by full pages in
+order of creation (``listing``); an ``id__in`` batch shows what is in flight elsewhere. What is worth the
+price is read, the best first, as far as the pace allows. From this follow a fixed spacing for a steady flow
+that fits a page, extra looks where a lone task is likely to end, and, where there is more in flight than the
+budget can look at, a first look at the age where tasks begin to end and later ones for the most overdue.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ from watcher.polling import ladder
 from watcher.polling.flight import PAGE
 from watcher.polling.learned import LONGEST_FREE, OVERLAPS
 from watcher.polling.looks import MOMENT, next_look
-from watcher.polling.present import DEEPEST, besides, best, edge_of, longest, page_span, present, weight
+from watcher.polling.present import DEEPEST, best, edge_of, longest, page_span, present, weight
 from watcher.polling.situation import Adoption, Policy, Read, Situation, Window
 from watcher.state.coverage import Interval
 
@@ -72,18 +73,22 @@ def plan(situation: Situation, policy: Policy) -> Plan:
             levels=situation.levels,
         ),
         horizon=policy.horizon,
-        width=round(max(1.0, min(situation.second_looks, spare)) * page_span(situation.arrival_rate)),
+        page=page_span(situation.arrival_rate),
+        pages=max(1, spare if situation.levels == 1 else min(spare, int(situation.second_looks))),
         most=situation.width,
     )
     pressing = [rung for rung in rungs if ladder.pressing(rung, now=now, horizon=policy.horizon)]
-    # Where requests are scarce, second looks come beside looks at the present, and not in place of them.
-    affordable = situation.second_looks >= 1 and (spare >= 1 or not situation.crowded)
+    # The last level is read in any case: to wait until the share pays for it would only put off full pages.
+    affordable = situation.second_looks >= 1 or situation.levels == 1
     reads: tuple[Read, ...] = (
         *(each.read for each in chosen),
         *(() if state.adopted else (Adoption(),)),
         *islice(history, max(0, ceil(situation.past))),
         # What presses is read before all others, and whatever the share pays for.
-        *(Window(rung.window, rung) for rung in (pressing or (rungs if affordable else []))[:1]),
+        *(
+            Window(rung.window, rung, until=rung.until)
+            for rung in (pressing or (rungs if affordable else []))[:1]
+        ),
     )
     name: PlanName = "B" if low < edge - situation.overlap else "A"
     if situation.hinted and not windows:
@@ -104,9 +109,9 @@ def wait(situation: Situation, policy: Policy, credit: float, pace: float) -> fl
     if situation.fresh_at is not None:
         fresh = (situation.fresh_at + longest(situation, policy) - situation.now) / SECOND
         latest = min(latest, fresh if fresh > 0 else interval)
-    # What must be read besides comes beside a look, and not in place of one, if looks leave it its part.
-    looks = pace - besides(situation, pace) + max(0.0, credit) / interval
-    soonest = max((1.0 - credit) / pace, min(latest, 1.0 / looks))
+    # What was saved is spent over an interval, not at once.
+    spending = pace + max(0.0, credit) / interval
+    soonest = max((1.0 - credit) / pace, min(latest, 1.0 / spending))
 
     def worth(after: float) -> float:
         then = replace(situation, now=Micros(situation.now + round(after * SECOND)))

@@ -11,20 +11,15 @@ from math import ceil
 from typing import Final
 
 from watcher.model import SECOND, Micros
-from watcher.polling import ladder
 from watcher.polling.flight import PAGE, Flight, Unread, pages_of
 from watcher.polling.hints import interval_factor
 from watcher.polling.situation import Batch, Policy, Read, Situation, Window
 from watcher.state.coverage import Coverage, Interval
 
-FULL: Final = 0.85
-"""How full a page of second looks is planned: arrivals are not even, and one row too many costs a request."""
 SHARES: Final = 8
 """Widths of a window that are weighed, for each page that it may fill."""
 DEEPEST: Final = 600 * SECOND
 """How far beyond the overlap the fresh window may reach back."""
-PATIENCE: Final = 1.25
-"""Growth of what is ripe to be read, after which it is read even in place of a look."""
 EARLY: Final = 0.5
 """Part of the price for which a look is taken that comes early for the sake of even ones."""
 OVERFLOW: Final = 0.5
@@ -35,9 +30,13 @@ SAMPLE: Final = 500
 
 @dataclass(frozen=True, slots=True)
 class Option:
-    """A read, the task-seconds that it is worth for each request, and the requests that it is likely to take."""
+    """A read, the task-seconds that it is worth for each request, and the requests that it is likely to take.
+
+    ``shown`` is when those were created whom it is likely to show, if it is a window.
+    """
 
     read: Read
+    shown: Interval | None
     density: float
     requests: int
 
@@ -49,15 +48,14 @@ def present(edge: Micros, situation: Situation, policy: Policy) -> list[Option]:
     read more rarely, and something in flight is looked at in its place.
     """
     flight = Flight.of(situation.sightings, situation.now)
-    ripe = _ripe(edge, flight, situation)
-    window = ripe or max(_windows(edge, flight, situation, policy), key=lambda each: each.density)
+    window = max(_windows(edge, flight, situation, policy), key=lambda each: each.density)
     overdue = situation.fresh_at is None or situation.now - situation.fresh_at >= longest(situation, policy)
     unobserved = situation.unobserved * SECOND >= policy.interval
     chosen: list[Option] = []
     price = situation.price * (EARLY if situation.steady else 1.0)
-    if overdue or ripe or window.density >= max(price, flight.most()):
+    if overdue or window.density >= max(price, flight.most()):
         chosen.append(window)
-    shown = window.read.interval if chosen and isinstance(window.read, Window) else None
+    shown = window.shown if chosen else None
     allowed = situation.allowed - sum(each.requests for each in chosen)
     batches = flight.pages(shown)
     # A request that is saved for what comes beside looks is not spent on much less than a look later is worth.
@@ -65,7 +63,7 @@ def present(edge: Micros, situation: Situation, policy: Policy) -> list[Option]:
     for worth, ids in batches[: max(0, allowed)]:
         if worth < least and (chosen or not unobserved):
             break
-        chosen.append(Option(Batch(ids), worth, 1))
+        chosen.append(Option(Batch(ids), None, worth, 1))
     return chosen
 
 
@@ -76,16 +74,6 @@ def best(situation: Situation, policy: Policy) -> float:
     edge = edge_of(situation.state.coverage, Micros(situation.state.start.cover_from), situation)
     flight = Flight.of(situation.sightings, situation.now, weight(situation))
     return max(flight.most(), *(each.density for each in _windows(edge, flight, situation, policy)))
-
-
-def besides(situation: Situation, pace: float) -> float:
-    """The requests a second, of those that the pace allows, for second looks and for what is found young."""
-    if not situation.crowded:
-        return 0.0
-    download = SECOND / page_span(situation.arrival_rate)
-    then = Micros(situation.now + round(SECOND / pace))
-    going = Flight.of(situation.sightings, then, weight(situation)).most()
-    return min(ladder.SHARE * pace, download) + min(pace / 2, download if _young(situation, going) else 0.0)
 
 
 def longest(situation: Situation, policy: Policy) -> float:
@@ -101,9 +89,9 @@ def edge_of(coverage: Coverage, begin: Micros, situation: Situation) -> Micros:
     return max(edge, Micros(now - max(situation.width, situation.overlap)))
 
 
-def page_span(arrival_rate: float) -> float:
-    """The span, in microseconds, whose tasks fill a page as far as it is planned to be filled."""
-    return PAGE * FULL / max(arrival_rate, 1e-9) * SECOND
+def page_span(arrival_rate: float) -> int:
+    """The span, in microseconds, whose tasks fill a page."""
+    return round(PAGE / max(arrival_rate, 1e-9) * SECOND)
 
 
 def weight(situation: Situation) -> int:
@@ -112,58 +100,60 @@ def weight(situation: Situation) -> int:
 
 
 def _windows(edge: Micros, flight: Flight, situation: Situation, policy: Policy) -> Iterator[Option]:
-    """Fresh windows worth considering, by where they end and how far they reach back.
-
-    Where more is in flight than fits a page, what is too young to have ended may wait unread.
-    """
+    """Fresh windows worth considering, by how far they reach back and, where more is in flight, forward."""
     now, rate = situation.now, situation.arrival_rate
-    floor = _floor(edge, situation)
     unread = Unread.of(edge, now, 0.0 if situation.hinted else rate, situation.typical)
-    share = round(page_span(rate) / FULL / SHARES)
-    highs = [now]
-    if not policy.early and situation.crowded:
-        highs += [high for ahead in range(2 * SHARES, 0, -1) if (high := Micros(edge + ahead * share)) < now]
+    floor = _floor(edge, situation)
     deepest = max(
         Micros(floor - DEEPEST), min((*flight.created[:1], floor)), min(situation.state.forgotten, floor)
     )
-    for high in highs:
-        low, best, since = floor, -1.0, 0
-        while since < SHARES and low >= deepest:
-            shown = Interval(low, high)
-            known, gathered = flight.within(shown)
-            requests = max(pages_of(rate * shown.span / SECOND), ceil(known / PAGE))
-            density = (gathered + unread.before(high)) / requests
-            yield Option(Window(shown, fresh=True), density, ceil(requests - OVERFLOW))
-            best, since = (density, 0) if density > best else (best, since + 1)
-            if low == deepest:
-                break
-            low = max(deepest, Micros(min(low, high) - share))
+    if situation.crowded and not policy.early:
+        return _in_order(floor, deepest, flight, unread, situation)
+    return _up_to_now(floor, deepest, flight, unread, situation)
 
 
-def _ripe(edge: Micros, flight: Flight, situation: Situation) -> Option | None:
-    """What has been created and not read, by full pages, where it is better known young."""
-    if not situation.crowded or situation.hinted or not _young(situation, flight.most()):
-        return None
-    page = page_span(situation.arrival_rate)
-    floor = _floor(edge, situation)
-    filled = (situation.now - situation.overlap - floor) / page
-    pages = min(situation.allowed, int(filled))
-    if pages < 1 or (pages == situation.allowed and filled < pages * PATIENCE):
-        return None
-    return Option(Window(Interval(floor, Micros(round(floor + pages * page))), fresh=True), 0.0, pages)
+def _up_to_now(
+    floor: Micros, deepest: Micros, flight: Flight, unread: Unread, situation: Situation
+) -> Iterator[Option]:
+    """Windows that show all that is new."""
+    now, rate = situation.now, situation.arrival_rate
+    share = page_span(rate) // SHARES
+    low, best, since = floor, -1.0, 0
+    while since < SHARES and low >= deepest:
+        shown = Interval(low, now)
+        known, gathered = flight.within(shown)
+        requests = max(pages_of(rate * shown.span / SECOND), ceil(known / PAGE))
+        density = (gathered + unread.before(now)) / requests
+        yield Option(Window(shown, fresh=True), shown, density, ceil(requests - OVERFLOW))
+        best, since = (density, 0) if density > best else (best, since + 1)
+        if low == deepest:
+            break
+        low = max(deepest, Micros(low - share))
 
 
-def _young(situation: Situation, going: float) -> bool:
-    """Whether tasks are better found long before they end, and then asked for by id each at its time.
+def _in_order(
+    floor: Micros, deepest: Micros, flight: Flight, unread: Unread, situation: Situation
+) -> Iterator[Option]:
+    """Windows by full pages: the youngest wait unread, as they cannot have ended.
 
-    A page of rows spans some time. Tasks that are looked at first by such a page are looked at too early or too
-    late by up to half that span, which costs ``hazard * span**2 / 24`` each; finding them young costs each a
-    row's share of a request, for which ``going`` task-seconds are paid at present.
+    All go on from what is covered: by part of a page, of which the rest shows what was seen before, or by more, so
+    that what must be read again is not read again for a page's sake.
     """
-    typical, price = situation.typical, max(situation.price, going) / PAGE
-    first, half = typical.age_of(price), page_span(situation.arrival_rate) / SECOND / 2
-    early, late = typical.unseen(0.0, max(0.0, first - half)), typical.unseen(0.0, first + half)
-    return (early + late - 2 * price) / 6 >= price
+    now, edge = situation.now, unread.edge
+    span = page_span(situation.arrival_rate)
+    ends = [(Micros(floor - share * span // SHARES), edge) for share in range(SHARES - 1)]
+    ahead = span
+    while edge + ahead < now:
+        ends.append((floor, Micros(edge + ahead)))
+        ahead *= 2
+    for low, until in (*ends, (floor, now)):
+        if low >= deepest:
+            known, _ = flight.within(Interval(low, Micros(until + 1)))
+            pages = 1 + max((until - low) // span, known // PAGE)
+            shown = Interval(low, min(now, max(until, flight.reach(low, pages * span, pages * PAGE))))
+            _, gathered = flight.within(shown)
+            density = (gathered + unread.before(shown.high)) / pages
+            yield Option(Window(Interval(low, now), fresh=True, until=until), shown, density, pages)
 
 
 def _floor(edge: Micros, situation: Situation) -> Micros:

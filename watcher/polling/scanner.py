@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Final
 
-from watcher.model import PROCESSING, SECOND, Micros, Task, TaskId
+from watcher.model import SECOND, Micros, Task, TaskId
 from watcher.monite.errors import MoniteError, PageTokenRejected
 from watcher.monite.query import TaskQuery
 from watcher.polling import ladder
@@ -17,6 +17,7 @@ from watcher.polling.diff import Rules
 from watcher.polling.experience import Experience
 from watcher.polling.flight import PAGE
 from watcher.polling.learned import Thrift
+from watcher.polling.listing import after, cut, listing, oldest, reached
 from watcher.polling.memory import Memory
 from watcher.polling.pacer import Pacer
 from watcher.polling.planner import Plan, lower_bound, memory, plan, wait
@@ -163,22 +164,28 @@ class Scanner:
         """Read what was planned: listings one after another, what is asked by id side by side."""
         asked = [read.ids for read in made.reads if isinstance(read, Batch)]
         for read in made.reads:
-            if not isinstance(read, Batch) and not tally.api_failing:
+            if isinstance(read, Batch) or tally.api_failing:
+                continue
+            begun_with = self._reader.requests
+            if isinstance(read, Window) and read.until is not None:
+                await self._list_in_order(read, read.until, made.name, now, tally)
+            else:
                 await self._list(read, made.name, now, tally)
-        asked += self._not_shown(made, tally)
+            if isinstance(read, Window) and read.rung is not None:
+                tally.again += self._reader.requests - begun_with
+        asked += self._not_shown(tally)
         await self._ask_by_id(asked, made.name, now, tally)
 
-    def _not_shown(self, made: Plan, tally: Tally) -> list[tuple[TaskId, ...]]:
+    def _not_shown(self, tally: Tally) -> list[tuple[TaskId, ...]]:
         """What the fresh window was to show and did not, since it failed or the task is gone: asked for by id.
 
         The longest unseen come first; of more than may be asked side by side the rest is for other cycles.
         """
-        fresh = [read.interval for read in made.reads if isinstance(read, Window) and read.fresh]
         missing = sorted(
             (sighting.seen_at, task_id)
             for task_id, sighting in self._memory.sightings.items()
             if task_id not in tally.seen
-            and any(window.low <= sighting.created_at < window.high for window in fresh)
+            and any(window.low <= sighting.created_at < window.high for window in tally.shown)
         )
         ids = [task_id for _, task_id in missing[: PAGE * PARALLEL]]
         return [tuple(ids[at : at + PAGE]) for at in range(0, len(ids), PAGE)]
@@ -186,25 +193,51 @@ class Scanner:
     async def _list(self, read: Window | Adoption, name: str, now: Micros, tally: Tally) -> None:
         """Read a listing to its last page; the state moves in the same step as that page is written."""
         before = tally.state
-        query, done = _listing(read, before)
-        begun_with, rows = self._reader.requests, 0
+        done = after(read, before)
+        if isinstance(read, Window) and read.fresh:
+            tally.shown.append(read.interval)
+        rows = 0
         recorded = Recorded()
         try:
-            async for page in self._reader.pages(query, name):
-                after = done if page.next_token is None else before
-                recorded += await self._record(page.tasks, now, tally, before, after)
+            async for page in self._reader.pages(listing(read), name):
+                then = done if page.next_token is None else before
+                recorded += await self._record(page.tasks, now, tally, before, then)
                 rows += len(page.tasks)
         except MoniteError as error:
             tally.failures.append(error)
             if isinstance(error, PageTokenRejected) and isinstance(read, Window):
                 self._experience.broke_off(read, now)
             return
-        finally:
-            if isinstance(read, Window) and read.rung is not None:
-                tally.again += self._reader.requests - begun_with
         tally.state = done
         if isinstance(read, Window):
             tally.late += self._experience.read(read, rows, recorded.first_seen, before, now)
+
+    async def _list_in_order(
+        self, window: Window, until: Micros, name: str, now: Micros, tally: Tally
+    ) -> None:
+        """Read a window by whole pages, up to the one that reaches an instant; the state moves with each page."""
+        while True:
+            before = tally.state
+            try:
+                page = await self._reader.page(oldest(window), name)
+                read = reached(window, page.tasks, more=page.next_token is not None)
+                done = before if read is None else after(read, before)
+                recorded = await self._record(page.tasks, now, tally, before, done)
+            except MoniteError as error:
+                tally.failures.append(error)
+                tally.shown += [window.interval] if window.fresh else []
+                return
+            low, high = window.interval.low, window.interval.high
+            if read is None:
+                read = cut(window, low, min(high, Micros(low + self._experience.width)))
+                await self._list(read, name, now, tally)
+                return
+            tally.state = done
+            tally.shown += [read.interval] if window.fresh else []
+            tally.late += self._experience.read(read, len(page.tasks), recorded.first_seen, before, now)
+            if read.interval.high >= min(until, high):
+                return
+            window = cut(window, read.interval.high, high)
 
     async def _record(
         self, tasks: tuple[Task, ...], now: Micros, tally: Tally, before: ScopeState, after: ScopeState
@@ -254,17 +287,6 @@ class Scanner:
         if vanished:
             tally.recorded += await self._recorder.record_vanished(vanished, self._rules(state), state)
             self._absences.seen(vanished)  # told once; should they come back, it begins anew
-
-
-def _listing(read: Window | Adoption, state: ScopeState) -> tuple[TaskQuery, ScopeState]:
-    """What to ask for a read, and the state once its last page has been written."""
-    match read:
-        case Window(interval, rung):
-            query = TaskQuery(created_at_gte=interval.low, created_at_lt=interval.high, sort="id")
-            marks = state.ladder if rung is None else ladder.climbed(state.ladder, rung)
-            return query, replace(state, coverage=state.coverage.add(interval), ladder=marks)
-        case Adoption():
-            return TaskQuery(status=PROCESSING, sort="id"), replace(state, adopted=True)
 
 
 def _lag(state: ScopeState, now: Micros) -> float:

@@ -22,12 +22,14 @@ STEADY: Final = 20.0
 class Window:
     """Read every row created in an interval; ``rung`` is the ladder's level that asked for it, if one did.
 
-    ``fresh`` windows reach to the end of what is covered.
+    ``fresh`` windows reach to the end of what is covered. One with ``until`` may end sooner: it is read by whole
+    pages, in order of creation, up to the page that reaches that instant.
     """
 
     interval: Interval
     rung: ladder.Rung | None = None
     fresh: bool = False
+    until: Micros | None = None
 
 
 @dataclass(frozen=True, slots=True)

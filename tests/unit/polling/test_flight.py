@@ -77,6 +77,18 @@ def test_what_is_unread_gathers_as_if_each_were_known() -> None:
     assert unread.before(ago(14)) == 0.0
 
 
+def test_nothing_unread_was_created_before_the_edge() -> None:
+    unread = Unread.of(ago(14), NOW, 40.0, DOCUMENTED)
+    assert unread.before(ago(20)) == unread.before(ago(14)) == 0.0
+
+
+def test_a_page_reaches_as_far_as_its_rows() -> None:
+    made = flight(*(20 - number / 10 for number in range(100)))
+    assert made.reach(ago(20), 5 * SECOND, 100) == ago(15)
+    assert made.reach(ago(20), 5 * SECOND, 30) == pytest.approx(ago(17), abs=2)
+    assert made.reach(ago(5), 5 * SECOND, 30) == NOW
+
+
 @pytest.mark.parametrize("rows", [20.0, 80.0, 100.0, 120.0, 350.0])
 def test_a_listing_takes_as_many_pages_as_a_number_by_chance_needs(rows: float) -> None:
     term, exact = exp(-rows), 0.0

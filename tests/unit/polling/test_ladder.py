@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import pairwise
 from math import ceil
 
@@ -24,11 +24,15 @@ ALL = 64
 
 @dataclass
 class Climb:
-    """A simulated daemon that reads whatever is due, cycle by cycle, all within ``horizon``."""
+    """A simulated daemon that reads whatever is due, cycle by cycle, all within ``horizon``.
+
+    Rows are created evenly, as many as fill a page in ``page``.
+    """
 
     begin: int = 0
     horizon: int = HORIZON
-    width: int = 10 * HORIZON
+    page: int = 10 * HORIZON
+    pages: int = 1
     most: int = 30 * DAY
     levels: int = ALL
     marks: dict[int, Micros] = field(default_factory=dict)
@@ -45,13 +49,21 @@ class Climb:
             begin=Micros(self.begin),
             ages=self.ages,
             horizon=self.horizon,
-            width=self.width,
+            page=self.page,
+            pages=self.pages,
             most=self.most,
         )
+
+    def reached(self, rung: ladder.Rung) -> Interval:
+        """What is read of a rung: whole pages, up to the one that reaches where it may end."""
+        low, high = rung.window.low, rung.window.high
+        pages = max(0, rung.until - low) // self.page + 1
+        return Interval(low, min(high, Micros(low + pages * self.page)))
 
     def cycle(self, now: int, most: int = ALL) -> int:
         due = self.due(now)[:most]
         for rung in due:
+            rung = replace(rung, window=self.reached(rung))
             self.marks = ladder.climbed(self.marks, rung)
             self.read.append((now, rung))
         return len(due)
@@ -105,9 +117,9 @@ steps = st.lists(st.integers(1, 300 * SECOND), min_size=1, max_size=60)
 
 @given(steps, st.integers(1200, 20_000), st.integers(0, 9000 * SECOND), st.data())
 def test_a_row_late_by_less_than_a_levels_age_is_read_at_that_age_or_later(
-    seconds: list[int], width: int, created_at: int, data: st.DataObject
+    seconds: list[int], page: int, created_at: int, data: st.DataObject
 ) -> None:
-    climb = Climb(width=width * SECOND)
+    climb = Climb(page=page * SECOND)
     now = 0
     for step in [*seconds, *data.draw(st.permutations([250 * SECOND] * 50 + [97 * SECOND] * 30))]:
         now += step
@@ -121,22 +133,22 @@ def test_a_row_late_by_less_than_a_levels_age_is_read_at_that_age_or_later(
 
 
 @given(st.lists(st.integers(1, 3 * HORIZON), min_size=1, max_size=30), st.integers(1, 3 * HORIZON))
-def test_nothing_older_than_the_memory_is_read_again(seconds: list[int], width: int) -> None:
+def test_nothing_older_than_the_memory_is_read_again(seconds: list[int], page: int) -> None:
     """Not even after long absences: its record may be forgotten, and it would be told a second time."""
-    climb = Climb(width=width // 2 + 1, most=width)
+    climb = Climb(page=page // 2 + 1, most=page)
     now = 0
     for step in seconds:
         now += step
         climb.cycle(now)
     assert all(rung.window.low >= at - ladder.memory(HORIZON) for at, rung in climb.read)
-    assert all(rung.window.span <= width for _, rung in climb.read)
+    assert all(rung.window.span <= page + climb.page for _, rung in climb.read)
 
 
 @given(st.lists(st.tuples(st.integers(1, HORIZON), st.integers(1, 6)), max_size=20), st.integers(1, HORIZON))
 def test_a_level_reads_on_from_where_it_ended_also_when_levels_come_and_go(
-    cycles: list[tuple[int, int]], width: int
+    cycles: list[tuple[int, int]], page: int
 ) -> None:
-    climb = Climb(width=width)
+    climb = Climb(page=page)
     now = 0
     for step, levels in cycles:
         now += step
@@ -163,7 +175,9 @@ def test_a_level_without_a_mark_begins_where_coverage_does() -> None:
     climb = Climb(begin=1000 * SECOND)
     assert climb.cycle(1127 * SECOND) == 0
     assert climb.cycle(1128 * SECOND) == 1
-    assert climb.read[0][1] == ladder.Rung(64, Interval(Micros(1000 * SECOND), Micros(1064 * SECOND)))
+    assert climb.read[0][1] == ladder.Rung(
+        64, Interval(Micros(1000 * SECOND), Micros(1064 * SECOND)), Micros(1000 * SECOND)
+    )
     assert climb.marks == {64: 1064 * SECOND}
 
 
@@ -174,10 +188,30 @@ def test_what_may_have_been_forgotten_is_not_read_again_whatever_the_mark_says()
 
 
 def test_a_rung_moves_only_its_own_level() -> None:
-    rung = ladder.Rung(256, Interval(Micros(5), Micros(9)))
+    rung = ladder.Rung(256, Interval(Micros(5), Micros(9)), Micros(5))
     before = {64: Micros(7), 256: Micros(5)}
     assert ladder.climbed(before, rung) == {64: 7, 256: 9}
     assert before == {64: 7, 256: 5}
+
+
+def test_a_window_is_read_once_it_fills_a_page_and_by_as_many_pages_as_are_enough() -> None:
+    page = 10 * SECOND
+    climb = Climb(page=page)
+    now = 64 * SECOND + 35 * SECOND
+    (rung,) = climb.due(now)
+    assert (rung.window, rung.until) == (Interval(Micros(0), Micros(35 * SECOND)), 0)
+    assert climb.reached(rung).span == page
+    climb.pages = 4
+    assert climb.reached(*climb.due(now)).span == 3 * page
+    climb.marks = {64: Micros(26 * SECOND)}
+    assert climb.due(now) == []
+
+
+@pytest.mark.parametrize(("behind", "until"), [(900, 0), (1000, 100), (1700, 300)])
+def test_all_that_presses_is_read_up_to_a_span(behind: int, until: int) -> None:
+    climb = Climb(page=10 * SECOND, most=300 * SECOND, levels=1)
+    (rung,) = climb.due((3600 + behind) * SECOND)
+    assert rung.until == until * SECOND
 
 
 def test_the_level_most_behind_for_its_age_comes_first() -> None:
@@ -192,7 +226,7 @@ def test_the_level_most_behind_for_its_age_comes_first() -> None:
 def test_only_the_last_level_presses_once_it_is_more_than_a_window_behind() -> None:
     def presses(level: int, behind: int) -> bool:
         low = Micros(DAY - level * SECOND - behind * SECOND)
-        rung = ladder.Rung(level, Interval(low, Micros(low + SECOND)))
+        rung = ladder.Rung(level, Interval(low, Micros(low + SECOND)), low)
         return ladder.pressing(rung, now=Micros(DAY), horizon=HORIZON)
 
     assert not presses(3600, 900)
@@ -207,16 +241,16 @@ def test_only_the_last_level_presses_once_it_is_more_than_a_window_behind() -> N
 def test_a_share_of_the_requests_never_leaves_a_row_unread(rate: float, horizon: int) -> None:
     """Where many rows arrive, the share may not even pay for the last level: it is read all the same."""
     thrift, climb, interval = Thrift(), Climb(horizon=horizon), 5.0 if rate < 1 else 2.0
-    page, now = 90 / rate * SECOND, 0
+    climb.page, now = round(PAGE / rate * SECOND), 0
     present = max(1, round(rate * 3 / 90))
     while now < 3 * horizon:
         now += round(interval * SECOND)
         climb.levels = ladder.levels_affordable(rate, thrift.spending)
-        climb.width = round(max(1.0, thrift.credit) * page)
+        climb.pages = max(1, int(thrift.credit))
         rungs = climb.due(now)[:1]
         again = 0
         if rungs and (thrift.credit >= 1 or ladder.pressing(rungs[0], now=Micros(now), horizon=horizon)):
-            again = ceil(rate * rungs[0].window.span / SECOND / PAGE)
+            again = ceil(rate * climb.reached(rungs[0]).span / SECOND / PAGE)
             climb.cycle(now, 1)
         thrift = thrift.spent(present=present, again=again, seconds=interval)
     last = [window for _, window in climb.of(horizon)]
@@ -227,7 +261,7 @@ def test_a_share_of_the_requests_never_leaves_a_row_unread(rate: float, horizon:
 
 def test_each_level_costs_one_more_download_of_every_row_and_few_requests() -> None:
     """Once all seven levels are at work: some 78 reads an hour, 56 of them the youngest level's."""
-    climb = Climb(horizon=DAY, width=30 * DAY)
+    climb = Climb(horizon=DAY, page=30 * DAY)
     for now in range(0, 4 * 86_400, 30):
         climb.cycle(now * SECOND)
     last_two_days = [rung.window for at, rung in climb.read if at > 2 * DAY]

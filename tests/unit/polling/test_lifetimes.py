@@ -50,10 +50,20 @@ def test_what_was_learned_outweighs_the_documentation() -> None:
 
 
 def test_old_lifetimes_count_less_and_less() -> None:
-    changed = Histogram().add([12.0] * 1000).add([3.0] * 1000)
+    changed = Histogram().add([12.0] * 150)
+    for _ in range(10):
+        changed = changed.add([3.0] * 100)
 
     assert Survival.of(changed).at(5.0)[0] < 0.1
-    assert Histogram().add([12.0] * 5000).weight < 1000
+    assert changed.weight < 1000
+
+
+def test_the_more_end_at_once_the_more_are_learned_from_and_the_next_as_many_count_twice() -> None:
+    known = Histogram().add([12.0] * 5000)
+    changed = known.add([3.0] * 5000)
+
+    assert 3000 < known.weight < 5000
+    assert Survival.of(changed).at(5.0)[0] == pytest.approx(1 / 3, abs=0.02)
 
 
 @given(lifetimes)

@@ -155,8 +155,10 @@ class TestDirected:
             overlap=2 * SECOND,
             fresh_at=at(980),
         )
-        assert fresh(made)[0].high < made.now
-        assert fresh(made, replace(POLICY, early=True))[0].high == made.now
+        (waiting,) = windows(made)
+        assert waiting.until is not None
+        assert at(980) <= waiting.until < at(985)
+        assert [each.until for each in windows(made, replace(POLICY, early=True))] == [None]
 
     def test_a_scope_without_a_start_is_not_planned(self) -> None:
         with pytest.raises(ValueError, match="start"):
@@ -243,10 +245,10 @@ def test_what_is_asked_by_id_is_worth_its_price_and_the_most_overdue_first(
     price = made.price * (EARLY if made.steady else 1.0)  # a steady flow's looks may come early
     for batch in asked:
         assert sum(made.sightings[task_id].unseen(made.now) for task_id in batch.ids) >= price * 0.999
-    shown = fresh(made, policy)
-    assert not any(
-        each.low <= made.sightings[task_id].created_at < each.high for each in shown for task_id in ids
-    )
+    shown = [
+        (read.interval.low, read.until or read.interval.high) for read in windows(made, policy) if read.fresh
+    ]
+    assert not any(low <= made.sightings[task_id].created_at < high for low, high in shown for task_id in ids)
 
 
 @given(situations(), policies)
@@ -272,8 +274,10 @@ def test_the_fresh_window_continues_what_is_covered_and_ends_now_where_beginning
 
 @given(situations(), policies)
 def test_no_window_of_the_past_is_wider_than_asked_for(made: Situation, policy: Policy) -> None:
-    others = [each for each in windows(made, policy) if not each.fresh]
-    assert all(each.interval.span <= made.width + (0 if each.rung else made.overlap) for each in others)
+    """But for the ladder's, which are read page by page: as much of them as must be is not wider."""
+    past = [each for each in windows(made, policy) if not each.fresh]
+    assert all(each.interval.span <= made.width + made.overlap for each in past if each.until is None)
+    assert all(each.until - each.interval.low <= made.width for each in past if each.until is not None)
 
 
 @given(situations(), policies)

@@ -8,9 +8,8 @@ import pytest
 
 from tests.unit.polling.situations import DOCUMENTED, POLICY, T0, at, seen, situation, span, state
 from watcher.model import SECOND, Micros
-from watcher.polling import ladder
 from watcher.polling.flight import PAGE
-from watcher.polling.present import FULL, PATIENCE, Option, besides, edge_of, page_span, present
+from watcher.polling.present import Option, edge_of, present
 from watcher.polling.situation import STEADY, Batch, Situation, Window
 
 NOW = 1000.0
@@ -50,87 +49,50 @@ def test_the_regime_follows_from_how_many_are_in_flight(
     assert (made.steady, made.crowded) == (steady, crowded)
 
 
-class TestTrailing:
-    """Where more is in flight than fits a page, the youngest wait: they cannot have ended."""
+class TestByFullPages:
+    """Where more is in flight than fits a page, windows are read by full pages, and the youngest wait."""
 
-    def test_the_window_ends_before_the_youngest(self) -> None:
-        found = window(flowing(20.0, unread=10, unseen=5, fresh_at=at(NOW - 10)))
+    def trailing(self, **changes: object) -> Situation:
+        given: dict[str, object] = {"price": 0.05, "fresh_at": at(NOW - 1), "overlap": SECOND} | changes
+        return flowing(20.0, unread=11.5, unseen=0.2, **given)
+
+    def test_a_page_goes_on_from_what_is_covered(self) -> None:
+        found = window(self.trailing())
         assert found is not None
-        assert at(NOW - 10) < found.interval.high < at(NOW)
+        assert found.until == at(NOW - 11.5)
+        assert at(NOW - 16.5) < found.interval.low <= at(NOW - 11.5)
+
+    def test_a_page_is_one_request(self) -> None:
+        (found, *_) = chosen(self.trailing())
+        assert found.requests == 1
+
+    def test_its_rest_shows_those_in_flight_that_are_older(self) -> None:
+        """And the batch beside it is asked for the others."""
+        window, batch = chosen(self.trailing(allowed=2, price=0.001))
+        assert window.shown is not None
+        assert window.shown.low < at(NOW - 11.5) < window.shown.high
+        assert isinstance(batch.read, Batch)
+
+    def test_what_is_to_be_read_again_is_read_with_more_than_a_page_of_new_ones(self) -> None:
+        """Or it would be read again for the sake of every page, and a busy scope would never catch up."""
+        made = flowing(200.0, unread=14, overlap=30 * SECOND, fresh_at=at(NOW - 14))
+        found = window(made)
+        assert found is not None
+        assert found.interval.low <= at(NOW - 44)
+        assert found.until is not None
+        assert found.until >= at(NOW - 14 + 2)
 
     def test_not_where_processing_is_published(self) -> None:
+        found = window(self.trailing(), early=True)
+        assert found is None or found.until is None
         found = window(flowing(20.0, unread=10, unseen=5, fresh_at=at(NOW - 10)), early=True)
         assert found is not None
-        assert found.interval.high == at(NOW)
+        assert (found.interval.high, found.until) == (at(NOW), None)
 
     def test_not_where_a_page_shows_everything(self) -> None:
         found = window(flowing(5.0, unread=10, unseen=5, fresh_at=at(NOW - 10)))
         assert found is not None
-        assert found.interval.high == at(NOW)
-
-
-class TestYoung:
-    """Where a page spans so long that its tasks end at very different times, they are found before they end."""
-
-    RATE = 9.0
-
-    def pages(self, made: Situation) -> float:
-        found = window(made)
-        return 0.0 if found is None else found.interval.span / page_span(made.arrival_rate)
-
-    def unread(self, pages: float, rate: float = RATE, **changes: object) -> Situation:
-        """So many pages have come and were not read, beyond what may still be late; too few to be worth a look."""
-        seconds = pages * page_span(rate) / SECOND + 2
-        return flowing(rate, unread=seconds, **{"price": 20.0} | changes)  # type: ignore[arg-type] # not `unseen`
-
-    @pytest.mark.parametrize(("there", "read"), [(0.9, 0), (1.1, 1), (2.5, 2)])
-    def test_they_are_read_by_whole_pages(self, there: float, read: int) -> None:
-        assert self.pages(self.unread(there)) == pytest.approx(read, abs=1e-4)
-
-    def test_they_are_read_up_to_what_may_still_appear_late(self) -> None:
-        made = self.unread(1.1)
-        found = window(made)
-        assert found is not None
-        assert found.interval.low == at(NOW - 1.1 * page_span(self.RATE) / SECOND - 2)
-        assert found.interval.high <= at(NOW - 2)
-
-    @pytest.mark.parametrize(("there", "read"), [(PATIENCE - 0.1, 0), (PATIENCE + 0.05, 1)])
-    def test_the_only_request_there_is_goes_to_them_a_little_later(self, there: float, read: int) -> None:
-        assert self.pages(self.unread(there, allowed=1)) == pytest.approx(read, abs=1e-4)
-
-    def test_not_where_a_page_spans_moments(self) -> None:
-        assert window(self.unread(1.5, rate=200.0)) is None
-
-    def test_not_where_hints_find_them(self) -> None:
-        assert window(self.unread(1.1, hinted=True)) is None
-
-    def test_not_where_looks_are_worth_more(self) -> None:
-        made = self.unread(1.1)
-        looked_at_long_ago = seen(NOW, *[(40.0, 20.0)] * 100)
-        assert isinstance(chosen(replace(made, sightings=looked_at_long_ago))[0].read, Batch)
-
-
-class TestBesides:
-    def test_nothing_where_a_page_shows_everything(self) -> None:
-        assert besides(flowing(5.0, unread=1), 2.0) == 0.0
-
-    @pytest.mark.parametrize(("rate", "pace"), [(50.0, 2.0), (50.0, 20.0), (200.0, 2.0)])
-    def test_second_looks_take_their_share_and_no_more_than_there_is_to_read(
-        self, rate: float, pace: float
-    ) -> None:
-        download = rate / (PAGE * FULL)
-        assert besides(flowing(rate, unread=1), pace) == pytest.approx(min(ladder.SHARE * pace, download))
-
-    def test_what_is_found_young_takes_its_download_and_at_most_half(self) -> None:
-        made = flowing(9.0, unread=1, price=0.01)
-        download = 9.0 / (PAGE * FULL)
-        assert besides(made, 20.0) == pytest.approx(2 * download)
-        idle = replace(made, sightings={})
-        assert besides(idle, 0.2) == pytest.approx(ladder.SHARE * 0.2 + 0.2 / 2)
-
-    def test_not_where_a_look_a_request_later_is_worth_more(self) -> None:
-        made = flowing(9.0, unread=1, price=0.01)
-        assert besides(made, 0.05) == pytest.approx(ladder.SHARE * 0.05)
+        assert (found.interval.high, found.until) == (at(NOW), None)
 
 
 def test_the_edge_is_the_end_of_what_is_covered_or_one_width_ago() -> None:

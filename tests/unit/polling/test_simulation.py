@@ -6,9 +6,17 @@ Worlds are repeatable; the bounds leave a little room for what a change of some 
 
 from __future__ import annotations
 
+from dataclasses import dataclass, replace
+
 import pytest
 
-from tests.simulation import Lifetime, Measured, World, mixture, simulate, uniform
+from tests.fakes import FakeClock
+from tests.simulation import Lifetime, Measured, SimulatedApi, World, mixture, simulate, uniform
+from watcher.model import SECOND, Micros, Scope
+from watcher.monite.query import TaskQuery
+from watcher.monite.wire import TaskPage
+
+TEN = 10 * SECOND
 
 
 def told_once(measured: Measured) -> bool:
@@ -55,6 +63,46 @@ async def test_what_the_budget_allows_is_spent_and_no_more() -> None:
     assert measured.most_in_a_second <= 2
     assert measured.requests == pytest.approx(1.8, abs=0.05)
     assert measured.delay <= 0.6
+    assert told_once(measured)
+
+
+class Disorderly(SimulatedApi):
+    """Gives out every listing by id, whatever was asked for."""
+
+    async def list_tasks(self, scope: Scope, query: TaskQuery) -> TaskPage:
+        if query.sort == "created_at" and query.limit > 1:
+            query = replace(query, sort="id")
+        return await super().list_tasks(scope, query)
+
+
+class Coarse(SimulatedApi):
+    """Tells when tasks were created by the ten seconds, so that more than a page have the same instant."""
+
+    def __post_init__(self) -> None:
+        self.rows = [replace(row, created_at=Micros(row.created_at // TEN * TEN)) for row in self.rows]
+        super().__post_init__()
+
+
+@dataclass(frozen=True, slots=True)
+class OddWorld(World):
+    """A world whose API is one of these."""
+
+    kind: type[SimulatedApi] = SimulatedApi
+
+    def api(self, clock: FakeClock, requests_per_second: float) -> SimulatedApi:
+        usual = World.api(self, clock, requests_per_second)
+        return self.kind(clock, usual.rows, usual.budget)
+
+
+@pytest.mark.parametrize("kind", [Disorderly, Coarse])
+async def test_pages_that_cannot_be_read_in_order_of_creation_are_listed_by_id(
+    kind: type[SimulatedApi],
+) -> None:
+    world = OddWorld(20.0, uniform, seconds=200.0, warm=100.0, drain=500.0, late=0.01, kind=kind)
+    measured = await simulate(world, requests_per_second=5, target_delay=0.0, horizon=120.0)
+
+    assert measured.most_in_a_second <= 5
+    assert measured.late > 10
     assert told_once(measured)
 
 
