@@ -7,7 +7,7 @@ again) must not be done to a webhook, and costs as much as half of the exchange.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from functools import partial
 from http import HTTPStatus
 from typing import Any, Final
@@ -20,6 +20,9 @@ from multidict import CIMultiDict
 
 _END: Final = b"\r\n\r\n"
 """Of a head."""
+
+_FINAL: Final = 200
+"""Statuses below announce another head."""
 
 _UNTIMED: Final = aiohttp.ClientTimeout()
 """Whoever exchanges bounds all of it."""
@@ -52,12 +55,13 @@ class HeadFirst(ResponseHandler):
         super().set_response_params(**parameters)
 
     def data_received(self, data: bytes) -> None:
-        """Take what came."""
-        while self._awaited and (end := data.find(_END) + len(_END)) >= len(_END):
+        """Take what came: mostly all of an answer at once, and often nothing but a head."""
+        while self._awaited:
+            end = data.find(_END) + len(_END)
+            if end < len(_END) or end == len(data):
+                break
             super().data_received(data[:end])
             data = data[end:]
-            if not data:
-                return
         super().data_received(data)
 
     def set_exception(self, exc: BaseException, *cause: BaseException) -> None:
@@ -69,13 +73,15 @@ class HeadFirst(ResponseHandler):
 
     def feed_data(self, data: Any, size: int = 0) -> None:
         """Hand on an answer."""
-        message, _ = data
-        self._awaited = message.code < HTTPStatus.OK
-        if message.code == HTTPStatus.NO_CONTENT and (
-            message.headers.get(hdrs.CONTENT_LENGTH, "0") != "0" or hdrs.TRANSFER_ENCODING in message.headers
-        ):
-            self.force_close()  # its body may yet come, in the place of the next answer
+        code = data[0].code
+        self._awaited = code < _FINAL
+        if code == HTTPStatus.NO_CONTENT and _names_a_body(data[0].headers):
+            self.force_close()  # it may yet come, in the place of the next answer
         super().feed_data(data, size)
+
+
+def _names_a_body(headers: Mapping[str, str]) -> bool:
+    return headers.get(hdrs.CONTENT_LENGTH, "0") != "0" or hdrs.TRANSFER_ENCODING in headers
 
 
 class Connector(aiohttp.TCPConnector):
