@@ -106,7 +106,8 @@ async def run(size: Size, cores: Cores) -> Report:
         rows=tuple(rows),
         reading=(
             "the daemon reads the stream, fans out, claims, signs, posts, logs, counts and settles; the bare "
-            "loops post what was signed beforehand; the load tool is the ceiling of this machine"
+            "loops post what was signed beforehand; the load tool is the ceiling of this machine; the receiver, which "
+            "stands for another machine, goes before the store where they share a core and the system permits it"
         ),
         targets=tuple(targets),
     )

@@ -9,9 +9,9 @@ from typing import Final
 _AHEAD_SECONDS: Final = 0.1
 """A lane holds claims for so long ahead: few, large steps at the store, and yet hardly any claim gets old."""
 _MEASURE_SECONDS: Final = 0.02
-_STEPS: Final = 4
+_STEPS: Final = 2
 """Parts of what is held ahead, in which what came of it is written down."""
-MOST: Final = 256
+MOST: Final = 128
 """Events taken at a time, however small they are."""
 
 _HELD_BYTES: Final = 8 * 2**20
@@ -70,5 +70,5 @@ class Ahead:
 
     @property
     def at_once(self) -> int:
-        """Outcomes that make a step at the store: what is sent in a fortieth of a second, at least one."""
+        """Outcomes that make a step at the store: what is sent in a twentieth of a second, at least one."""
         return max(1, min(self._size, self.portion) // _STEPS)
