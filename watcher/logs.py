@@ -129,6 +129,12 @@ def configure(level: str, format: str, stream: TextIO | None = None, secrets: It
         logging.getLogger(name).setLevel(max(threshold, logging.WARNING))
 
 
+def flush() -> None:
+    """Write what has gathered: for a process that is about to end without the interpreter's own ending."""
+    for handler in logging.getLogger().handlers:
+        handler.flush()
+
+
 def masking(secrets: Iterable[str] = ()) -> Callable[[WrappedLogger, str, Any], str]:
     """A processor for the end of a chain, which takes secrets out of the line that is about to be written."""
     forms = {

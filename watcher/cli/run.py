@@ -75,6 +75,7 @@ async def _serve(app: App, settings: Settings) -> None:
     def on_signal(name: str) -> None:
         if stop.is_set():
             log.warning("daemon.forced", signal=name)
+            logs.flush()
             # The embedded store ends with its parent; everything acknowledged is on disk.
             os._exit(FORCED)
         log.info("daemon.stopping", signal=name)
