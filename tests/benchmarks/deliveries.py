@@ -60,7 +60,7 @@ class Size:
     concurrency: tuple[int, ...]
 
 
-FULL: Final = Size(deliveries=20_000, httpx=200, rounds=5, tool_seconds=1, concurrency=(8, 32))
+FULL: Final = Size(deliveries=10_000, httpx=200, rounds=5, tool_seconds=1, concurrency=(8, 32))
 QUICK: Final = Size(deliveries=5000, httpx=100, rounds=3, tool_seconds=1, concurrency=(8, 32))
 
 

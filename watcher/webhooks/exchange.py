@@ -47,12 +47,11 @@ class HeadFirst(ResponseHandler):
     than the length that was announced, a chunk that is none.
     """
 
-    _awaited = False
+    _awaited = True
 
-    def set_response_params(self, **parameters: Any) -> None:
+    def expect(self) -> None:
         """A request is about to be sent."""
         self._awaited = True
-        super().set_response_params(**parameters)
 
     def data_received(self, data: bytes) -> None:
         """Take what came: mostly all of an answer at once, and often nothing but a head."""
@@ -93,7 +92,7 @@ class Connector(aiohttp.TCPConnector):
         self._factory = partial(handler, loop=asyncio.get_running_loop())
 
 
-async def answer_to(request: Request, connector: aiohttp.BaseConnector) -> aiohttp.ClientResponse:
+async def answer_to(request: Request, connector: Connector) -> aiohttp.ClientResponse:
     """Send a request and wait for the head of its answer, which is to be used as a context, whatever its status.
 
     Raises:
@@ -102,10 +101,12 @@ async def answer_to(request: Request, connector: aiohttp.BaseConnector) -> aioht
     """
     connection = await connector.connect(request, traces=[], timeout=_UNTIMED)
     try:
-        if connection.protocol is None:  # it never is on a connection that was just given
+        protocol = connection.protocol
+        if not isinstance(protocol, HeadFirst):  # there is always one on a connection that was just given
             raise aiohttp.ClientConnectionError("connection closed")
+        protocol.expect()
         # Not unpacked: a small answer could become gigabytes.
-        connection.protocol.set_response_params(read_until_eof=True, auto_decompress=False)
+        protocol.set_response_params(read_until_eof=True, auto_decompress=False)
         response = await request.send(connection)
         try:
             return await response.start(connection)
