@@ -16,17 +16,9 @@ from tests.unit.webhooks.stage import Stage
 from tests.unit.webhooks.world import World, arrived, until
 from watcher.model import Pause
 from watcher.webhooks import control
+from watcher.webhooks.delivery import Claim, GiveBack, Record, Retried, Settlement
 from watcher.webhooks.outcome import BUSY, Delivered, Effect, Reason
-from watcher.webhooks.queue import (
-    Breaker,
-    Claim,
-    DeliveryQueue,
-    GiveBack,
-    Record,
-    Retried,
-    Settled,
-    Settlement,
-)
+from watcher.webhooks.queue import Breaker, DeliveryQueue, Settled
 from watcher.webhooks.stats import LaneStats, lane_stats
 
 pytestmark = pytest.mark.every_server

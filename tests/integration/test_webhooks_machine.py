@@ -27,21 +27,11 @@ from tests.unit.webhooks.builders import KEYS, NOW, endpoint, event, publish
 from watcher.settings import Endpoint
 from watcher.state.connection import connect
 from watcher.webhooks import control
+from watcher.webhooks.delivery import Claim, Died, GiveBack, Record, Retried, Settlement, Superseded
 from watcher.webhooks.group import GROUP, Entry, EventGroup
 from watcher.webhooks.letters import Choice, drop, letters, retry
 from watcher.webhooks.outcome import Delivered, Effect, Reason
-from watcher.webhooks.queue import (
-    Breaker,
-    Claim,
-    Claims,
-    DeliveryQueue,
-    Died,
-    GiveBack,
-    Record,
-    Retried,
-    Settlement,
-    Superseded,
-)
+from watcher.webhooks.queue import Breaker, Claims, DeliveryQueue
 from watcher.webhooks.replay import replay
 from watcher.webhooks.routing import Router
 

@@ -18,22 +18,13 @@ from tests.unit.webhooks.world import World
 from watcher.settings import Endpoint
 from watcher.state.connection import connect
 from watcher.webhooks import control
+from watcher.webhooks.delivery import Died, GiveBack, Record, Retried, Settlement, Superseded
 from watcher.webhooks.dispatcher import Dispatched, Dispatcher
 from watcher.webhooks.group import GROUP, Accepted, EventGroup
 from watcher.webhooks.letters import Choice, letters, retry
 from watcher.webhooks.outage import Outage
 from watcher.webhooks.outcome import Delivered, Effect, Reason
-from watcher.webhooks.queue import (
-    Breaker,
-    Claims,
-    DeliveryQueue,
-    Died,
-    GiveBack,
-    Record,
-    Retried,
-    Settlement,
-    Superseded,
-)
+from watcher.webhooks.queue import Breaker, Claims, DeliveryQueue
 from watcher.webhooks.replay import replay
 from watcher.webhooks.routing import Router
 from watcher.webhooks.stats import lane_stats, needed_from

@@ -17,9 +17,10 @@ from tests.unit.webhooks.world import World, arrived
 from watcher.events.stream import trim
 from watcher.model import from_seconds
 from watcher.state.lua import script
+from watcher.webhooks.delivery import Died, Past, Record, Retried, Settlement
 from watcher.webhooks.letters import Choice, Letter, drop, letters, retry
 from watcher.webhooks.outcome import Delivered, Reason
-from watcher.webhooks.queue import Died, Past, Record, Retried, Settled, Settlement
+from watcher.webhooks.queue import Settled
 from watcher.webhooks.replay import Replay, replay
 from watcher.webhooks.stats import needed_from
 

@@ -17,9 +17,10 @@ from watcher.events.envelope import from_fields
 from watcher.events.group import GroupLost
 from watcher.metrics import Metrics
 from watcher.state.lua import script
+from watcher.webhooks.delivery import Died, GiveBack, Record, Retried, Settlement
 from watcher.webhooks.group import GROUP, Accepted
 from watcher.webhooks.outcome import Delivered, Reason
-from watcher.webhooks.queue import DeliveryQueue, Died, GiveBack, Record, Retried, Settled, Settlement
+from watcher.webhooks.queue import DeliveryQueue, Settled
 from watcher.webhooks.routing import Routed
 from watcher.webhooks.stats import LaneStats, all_stats, lane_stats, needed_from, set_gauges
 

@@ -16,6 +16,18 @@ from watcher.metrics import Metrics
 from watcher.model import Event
 from watcher.settings import Endpoint
 from watcher.steps import Step, reached
+from watcher.webhooks.delivery import (
+    REMEMBERED,
+    Claim,
+    Died,
+    GiveBack,
+    Overtaken,
+    Past,
+    Record,
+    Retried,
+    Settlement,
+    Superseded,
+)
 from watcher.webhooks.outcome import (
     NEVER_SENT,
     UNCOUNTED,
@@ -28,18 +40,6 @@ from watcher.webhooks.outcome import (
     Retry,
     decide,
     effect_of,
-)
-from watcher.webhooks.queue import (
-    REMEMBERED,
-    Claim,
-    Died,
-    GiveBack,
-    Overtaken,
-    Past,
-    Record,
-    Retried,
-    Settlement,
-    Superseded,
 )
 from watcher.webhooks.sender import Sender
 from watcher.webhooks.signing import headers_of, signing_key

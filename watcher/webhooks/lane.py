@@ -10,11 +10,12 @@ from watcher.clock import Clock
 from watcher.fleet.slots import Slots
 from watcher.steps import Step, reached
 from watcher.webhooks.courier import Attempted, Courier, Ready
+from watcher.webhooks.delivery import GiveBack, Settlement
 from watcher.webhooks.outage import Outage
 from watcher.webhooks.outcome import Reason
 from watcher.webhooks.pace import Ahead, size_of
 from watcher.webhooks.permission import Permission
-from watcher.webhooks.queue import Claims, DeliveryQueue, GiveBack, Settlement
+from watcher.webhooks.queue import Claims, DeliveryQueue
 from watcher.webhooks.settler import Settler
 from watcher.webhooks.word import Word
 

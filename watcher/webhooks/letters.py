@@ -12,7 +12,7 @@ from redis.asyncio import Redis
 from watcher.state.keys import Keys
 from watcher.state.lua import script
 from watcher.state.store import store_errors
-from watcher.webhooks.queue import Past, asked_again
+from watcher.webhooks.delivery import Past, asked_again
 
 BATCH: Final = 200
 """Dead letters in one step."""

@@ -1,8 +1,7 @@
 """An endpoint's deliveries in the store: claimed when due, settled when done. Every step is one script.
 
 A delivery is an entry's id in ``waiting``, which is in ``due`` or ``claimed`` too, or stands behind another one of its
-task (``scripts/order.lua``); the event itself stays on the stream. What is made anew for every delivery is a
-``msgspec.Struct``: as frozen as a dataclass, and made in an eighth of its time.
+task (``scripts/order.lua``); the event itself stays on the stream.
 """
 
 from __future__ import annotations
@@ -19,75 +18,19 @@ from watcher.model import from_seconds, to_iso
 from watcher.state.keys import Keys
 from watcher.state.lua import script
 from watcher.webhooks.bucket import Bucket
-from watcher.webhooks.outcome import NO_EFFECT, Delivered, Effect, Reason
+from watcher.webhooks.delivery import (
+    Claim,
+    Died,
+    GiveBack,
+    Overtaken,
+    Record,
+    Retried,
+    Settlement,
+    Superseded,
+)
+from watcher.webhooks.outcome import Delivered, Effect
 
 _PACKAGE: Final = "watcher.webhooks"
-
-
-class Past(msgspec.Struct, frozen=True):
-    """An attempt that failed: when it ended (unix milliseconds), how long it took, and what it gave.
-
-    ``answer`` is the beginning of the endpoint's answer; it may hold personal data.
-    """
-
-    at: int
-    milliseconds: int
-    status: int | None
-    reason: Reason
-    answer: str = ""
-
-
-REMEMBERED: Final = 3
-"""Attempts of a delivery that are remembered one by one."""
-
-
-class Record(msgspec.Struct, frozen=True):
-    """What the failed attempts at a delivery gave so far. Moments are in unix milliseconds.
-
-    ``status`` and ``reason`` are the last attempt's, ``history`` holds the last few, the newest last.
-    ``asked``: when somebody asked for it to be delivered again, 0 if nobody did.
-    """
-
-    count: int
-    first: int
-    last: int
-    status: int | None
-    reason: Reason | None
-    asked: int = 0
-    history: tuple[Past, ...] = ()
-
-
-def asked_again(now: float) -> bytes:
-    """The record, as the store keeps it, of a delivery that somebody asks to have again, at ``now`` (unix seconds)."""
-    return msgspec.json.encode(
-        Record(count=0, first=0, last=0, status=None, reason=None, asked=int(now * 1000))
-    )
-
-
-class Claim(msgspec.Struct, frozen=True):
-    """A delivery that nobody else takes before ``ends`` (unix milliseconds; it is also the claim's token).
-
-    ``due`` is when it was due, as the store wrote it. ``fields`` are the entry's, empty when it is no longer
-    on the stream.
-    """
-
-    entry_id: str
-    ends: int
-    due: bytes
-    record: Record | None
-    fields: dict[bytes, bytes]
-
-    @property
-    def asked(self) -> int:
-        """When somebody asked to have it again (unix milliseconds), 0 if nobody did."""
-        return 0 if self.record is None else self.record.asked
-
-
-class Overtaken(msgspec.Struct, frozen=True):
-    """A delivery that is not to be sent any more: a newer event of its task, of id ``by``, goes on instead."""
-
-    claim: Claim
-    by: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,40 +40,6 @@ class Claims:
     claims: list[Claim]
     next_due: float | None
     overtaken: Sequence[Overtaken] = ()
-
-
-@dataclass(frozen=True, slots=True)
-class GiveBack:
-    """Nothing was sent, or nobody knows; the delivery is due again as it was."""
-
-
-@dataclass(frozen=True, slots=True)
-class Superseded:
-    """It was told that the delivery is passed over."""
-
-
-@dataclass(frozen=True, slots=True)
-class Retried:
-    """An attempt failed; the next is due at ``at`` (unix seconds)."""
-
-    at: float
-    record: Record
-
-
-@dataclass(frozen=True, slots=True)
-class Died:
-    """The last attempt failed. ``answer`` is the beginning of the endpoint's answer."""
-
-    record: Record
-    answer: bytes
-
-
-class Settlement(msgspec.Struct, frozen=True):
-    """What came of a claim, and what it says of the endpoint."""
-
-    claim: Claim
-    result: Delivered | Retried | Died | GiveBack | Superseded
-    effect: Effect = NO_EFFECT
 
 
 @dataclass(frozen=True, slots=True)

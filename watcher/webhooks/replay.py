@@ -13,7 +13,7 @@ from watcher.settings import Endpoint
 from watcher.state.keys import Keys
 from watcher.state.lua import script
 from watcher.state.store import store_errors
-from watcher.webhooks.queue import asked_again
+from watcher.webhooks.delivery import asked_again
 from watcher.webhooks.routing import Router
 
 BATCH: Final = 500

@@ -13,8 +13,9 @@ from redis.exceptions import RedisError
 from watcher.clock import Clock
 from watcher.steps import Step, reached
 from watcher.webhooks.courier import Attempted
+from watcher.webhooks.delivery import Settlement
 from watcher.webhooks.outage import Outage
-from watcher.webhooks.queue import DeliveryQueue, Settlement
+from watcher.webhooks.queue import DeliveryQueue
 
 _DRAIN_SECONDS: Final = 2.0
 _MOST: Final = 500

@@ -8,8 +8,9 @@ from typing import Any
 from redis.asyncio import Redis
 
 from tests.unit.webhooks.builders import KEYS, NOW, endpoint, place
+from watcher.webhooks.delivery import Claim, Settlement
 from watcher.webhooks.group import GROUP, Accepted, EventGroup
-from watcher.webhooks.queue import Claim, DeliveryQueue, Settled, Settlement
+from watcher.webhooks.queue import DeliveryQueue, Settled
 from watcher.webhooks.routing import Routed
 
 ENDPOINTS = (endpoint("one"), endpoint("two"))

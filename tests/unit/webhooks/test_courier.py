@@ -21,9 +21,7 @@ from watcher.events.envelope import to_body
 from watcher.metrics import Metrics
 from watcher.settings import Endpoint
 from watcher.webhooks.courier import CLAIM_MARGIN, Courier
-from watcher.webhooks.handshake import Reply
-from watcher.webhooks.outcome import Attempt, Delivered, Reason
-from watcher.webhooks.queue import (
+from watcher.webhooks.delivery import (
     REMEMBERED,
     Claim,
     Died,
@@ -35,6 +33,8 @@ from watcher.webhooks.queue import (
     Settlement,
     Superseded,
 )
+from watcher.webhooks.handshake import Reply
+from watcher.webhooks.outcome import Attempt, Delivered, Reason
 
 EVENT = event(recognized_data=b'{"iban":"DE02120300000000202051","total":10.10}')
 TIMEOUT = 15.0
