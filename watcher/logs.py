@@ -37,6 +37,7 @@ _TALKATIVE: Final = ("httpx", "httpcore", "aiohttp.access", "apprise")
 class _Output:
     """Where lines go. Those of one turn of the event loop leave in one write, which costs more than making a line.
 
+    Warnings and errors leave at once, with all that has gathered: whoever looks for the cause of something finds it.
     What cannot be written is dropped: whoever reads the log is gone, and the work goes on.
     """
 
@@ -57,7 +58,13 @@ class _Output:
             self._promised = loop
             loop.call_soon(self.flush)
 
-    debug = info = warning = error = critical = msg
+    def at_once(self, line: str) -> None:
+        """Write a line now."""
+        self._lines.append(line)
+        self.flush()
+
+    debug = info = msg
+    warning = error = critical = at_once
 
     def flush(self) -> None:
         """Write what has gathered."""

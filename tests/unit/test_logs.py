@@ -208,6 +208,17 @@ async def test_the_lines_of_one_turn_of_the_event_loop_leave_in_one_write() -> N
     assert [line["event"] for line in lines(out)] == ["one", "two", "three", "four"]
 
 
+async def test_a_warning_is_written_at_once_and_in_order() -> None:
+    out = Counted()
+    logs.configure("info", "json", out)
+
+    log.info("one")
+    log.warning("two")
+    assert [line["event"] for line in lines(out)] == ["one", "two"]
+    await asyncio.sleep(0)
+    assert out.writes == 1
+
+
 async def test_another_thread_writes_at_once_and_in_order() -> None:
     out = Counted()
     logs.configure("info", "json", out)
