@@ -37,7 +37,7 @@ _TALKATIVE: Final = ("httpx", "httpcore", "aiohttp.access", "apprise")
 class _Output:
     """Where lines go. Those of one turn of the event loop leave in one write, which costs more than making a line.
 
-    Warnings and errors leave at once, with all that has gathered: whoever looks for the cause of something finds it.
+    Our own warnings and errors leave at once, with all that has gathered: whoever looks for a cause finds it.
     What cannot be written is dropped: whoever reads the log is gone, and the work goes on.
     """
 
