@@ -155,6 +155,47 @@ async def test_a_body_that_comes_late_to_a_204_is_not_taken_for_the_next_answer(
     assert [request.connection for request in receiver.requests] == [1, 2]
 
 
+@pytest.mark.parametrize(
+    ("said", "expected"),
+    [
+        (b"HTTP/1.1 413 Content Too Large\r\ncontent-length: 0\r\n\r\n", (Reason.HTTP_4XX, 413)),
+        (b"", (Reason.TIMEOUT, None)),
+    ],
+)
+async def test_what_the_endpoint_does_not_read_keeps_no_connection(
+    said: bytes, expected: tuple[Reason, int | None]
+) -> None:
+    """A status that comes before all is sent holds; the rest is not sent any more."""
+    body, over = bytes(32_000_000), asyncio.Event()
+    arrived: asyncio.Queue[int] = asyncio.Queue()
+
+    async def read_the_head_only(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(said)
+        await over.wait()
+        arrived.put_nowait(len(await reader.read()))
+        writer.close()
+
+    async with await asyncio.start_server(read_the_head_only, "127.0.0.1", limit=4096) as server:
+        port = server.sockets[0].getsockname()[1]
+        async with sending(f"http://127.0.0.1:{port}/", timeout=SHORT) as sender:
+            for _ in range(2):
+                result = await sender.send(body, {})
+                assert (result.reason, result.status) == expected
+            over.set()
+            async with asyncio.timeout(10):
+                assert await arrived.get() < len(body)
+                assert await arrived.get() < len(body)
+
+
+async def test_a_header_cannot_begin_another_one() -> None:
+    async with receiving() as receiver, sending(receiver.url) as sender:
+        result = await sender.send(BODY, {"webhook-id": "1\r\nx-tenant: red"})
+        assert result.reason is Reason.INTERNAL
+        assert (await sender.send(BODY, {})).reason is Reason.SUCCESS
+        assert len(receiver.requests) == 1
+
+
 async def test_retry_after_and_the_beginning_of_the_answer_are_kept() -> None:
     async with receiving(answer(429, b"slow down " * 1000, retry_after="17")) as receiver:
         result = await attempt(receiver.url)
@@ -379,8 +420,8 @@ async def test_two_thousand_cancelled_attempts_leave_no_connection_stuck() -> No
         # A stuck connection would take a place for good: with all eight taken, nothing could be sent.
         after = await asyncio.gather(*(sender.send(BODY, {}) for _ in range(64)))
         assert {result.reason for result in after} == {Reason.SUCCESS}
-        connector: Any = sender._connector
-        assert connector._acquired == set()
+        target: Any = sender._target
+        assert target._connector._acquired == set()
     await receiver.all_closed()
 
 

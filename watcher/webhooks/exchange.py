@@ -1,22 +1,25 @@
-"""One HTTP exchange over aiohttp's connections, without its session.
+"""One HTTP exchange over aiohttp's connections, its writer and its parser, without its session.
 
 What a session does besides (redirects, cookies, headers of its own, the environment's proxies and passwords, sending
-again) must not be done to a webhook, and costs as much as half of the exchange.
+again) must not be done to a webhook, and costs more than the exchange itself.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from functools import partial
 from http import HTTPStatus
-from typing import Any, Final
+from types import TracebackType
+from typing import Any, Final, Self
 
 import aiohttp
 from aiohttp import hdrs
 from aiohttp.client_proto import ResponseHandler
-from aiohttp.typedefs import LooseHeaders
+from aiohttp.connector import Connection
+from aiohttp.http import HttpProcessingError, RawResponseMessage, StreamWriter
 from multidict import CIMultiDict
+from yarl import URL
 
 _END: Final = b"\r\n\r\n"
 """Of a head."""
@@ -26,18 +29,6 @@ _FINAL: Final = 200
 
 _UNTIMED: Final = aiohttp.ClientTimeout()
 """Whoever exchanges bounds all of it."""
-
-
-class Request(aiohttp.ClientRequest):
-    """A request whose headers are complete as they are, but for the host and what the body says of itself."""
-
-    def update_headers(self, headers: LooseHeaders | None) -> None:
-        """Take them, and the host if they do not name one."""
-        self.headers = CIMultiDict({hdrs.HOST: self.url.host_port_subcomponent or ""})
-        self.headers.update(headers or {})
-
-    def update_auto_headers(self, skip_auto_headers: Iterable[str] | None) -> None:
-        """Add none."""
 
 
 class HeadFirst(ResponseHandler):
@@ -92,27 +83,99 @@ class Connector(aiohttp.TCPConnector):
         self._factory = partial(handler, loop=asyncio.get_running_loop())
 
 
-async def answer_to(request: Request, connector: Connector) -> aiohttp.ClientResponse:
-    """Send a request and wait for the head of its answer, which is to be used as a context, whatever its status.
+class Answer:
+    """The head of an answer, and a body that is still coming. A context, at whose end the connection is let go."""
 
-    Raises:
-        aiohttp.ClientError: there was no connection, or it broke, or what came is not HTTP.
-        OSError: the same, from below the library.
-    """
-    connection = await connector.connect(request, traces=[], timeout=_UNTIMED)
-    try:
-        protocol = connection.protocol
-        if not isinstance(protocol, HeadFirst):  # there is always one on a connection that was just given
-            raise aiohttp.ClientConnectionError("connection closed")
-        protocol.expect()
-        # Not unpacked: a small answer could become gigabytes.
-        protocol.set_response_params(read_until_eof=True, auto_decompress=False)
-        response = await request.send(connection)
+    def __init__(
+        self, connection: Connection, message: RawResponseMessage, body: aiohttp.StreamReader
+    ) -> None:
+        self.status = message.code
+        self.headers = message.headers
+        self.body = body
+        self._connection = connection
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        transport = self._connection.transport
+        if kind is None and transport is not None and not transport.get_write_buffer_size():
+            self._connection.release()  # to be used again, unless the body has not been read to its end
+        else:
+            _drop(self._connection)  # what has not been sent by now may find nobody who reads it
+
+
+def _drop(connection: Connection) -> None:
+    """Close it at once: what has not been sent would keep it open until it is read."""
+    if connection.transport is not None:
+        connection.transport.abort()
+    connection.close()
+
+
+class Target:
+    """Whom requests go to over a connector, which closes with it, and the headers that all of them have."""
+
+    def __init__(
+        self,
+        connector: Connector,
+        url: URL,
+        headers: Mapping[str, str],
+        *,
+        proxy: URL | None = None,
+        proxy_headers: Mapping[str, str] | None = None,
+    ) -> None:
+        self._connector = connector
+        about_proxy = CIMultiDict(proxy_headers or {})
+        # Never sent itself. By GET, since for what else has no body the library announces an empty one.
+        self._whom = aiohttp.ClientRequest(
+            hdrs.METH_GET, url, headers=headers, proxy=proxy, proxy_headers=about_proxy
+        )
+        # The library does so when it connects, and takes connections for others once these have changed.
+        about_proxy[hdrs.HOST] = self._whom.headers[hdrs.HOST]
+        self._path = str(url) if proxy is not None and not self._whom.is_ssl() else url.raw_path_qs
+
+    async def close(self) -> None:
+        """Close every connection."""
+        await self._connector.close()
+
+    async def ask(self, method: str, body: bytes | None, headers: Mapping[str, str]) -> Answer:
+        """Send a request, with these headers besides the target's, and wait for the head of its answer.
+
+        Raises:
+            aiohttp.ClientError: there was no connection, or it broke, or what came is not HTTP.
+            OSError: the same, from below the library.
+            ValueError: a header holds what none may hold.
+        """
+        connection = await self._connector.connect(self._whom, traces=[], timeout=_UNTIMED)
         try:
-            return await response.start(connection)
+            protocol = connection.protocol
+            if not isinstance(protocol, HeadFirst):  # there is always one on a connection that was just given
+                raise aiohttp.ClientConnectionError("connection closed")
+            protocol.expect()
+            # Not unpacked: a small answer could become gigabytes.
+            protocol.set_response_params(read_until_eof=True, auto_decompress=False)
+            await self._send(protocol, method, body, headers)
+            while True:
+                message, payload = await protocol.read()
+                if message.code >= _FINAL or message.code == HTTPStatus.SWITCHING_PROTOCOLS:
+                    return Answer(connection, message, payload)
+        except HttpProcessingError as error:
+            _drop(connection)
+            raise aiohttp.ClientPayloadError("the answer is not HTTP") from error
         except BaseException:
-            response.close()
+            _drop(connection)
             raise
-    except BaseException:
-        connection.close()
-        raise
+
+    async def _send(
+        self, protocol: HeadFirst, method: str, body: bytes | None, headers: Mapping[str, str]
+    ) -> None:
+        every = self._whom.headers.copy()  # only now: connecting has put the proxy's password there
+        every.update(headers)
+        if body is not None:
+            every[hdrs.CONTENT_LENGTH] = str(len(body))
+        writer = StreamWriter(protocol, self._whom.loop)
+        await writer.write_headers(f"{method} {self._path} HTTP/1.1", every)
+        # Without waiting until all is sent: the answer may come before.
+        await writer.write(body or b"", drain=False)

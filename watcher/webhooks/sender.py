@@ -17,7 +17,7 @@ from typing import Final, Protocol
 import aiohttp
 import structlog
 from aiohappyeyeballs import AddrInfoType
-from aiohttp import BytesPayload, hdrs
+from aiohttp import hdrs
 from multidict import CIMultiDict
 from yarl import URL
 
@@ -25,7 +25,7 @@ from watcher import __version__
 from watcher.clock import Clock
 from watcher.settings import Endpoint
 from watcher.webhooks.address import Network, is_allowed
-from watcher.webhooks.exchange import Connector, Request, answer_to
+from watcher.webhooks.exchange import Connector, Target
 from watcher.webhooks.handshake import ORIGIN_HEADER, Reply
 from watcher.webhooks.outcome import Attempt, Reason, reason_of
 from watcher.webhooks.resolver import LaneResolver
@@ -84,36 +84,33 @@ class HttpSender:
         self._tls = tls_context(endpoint) if "https" in schemes else True
         self._headers = _headers(endpoint)
         self._clock = clock
-        self._connector: Connector | None = None
+        self._target: Target | None = None
         self._resolver: LaneResolver | None = None
 
-    def _open(self) -> Connector:
+    def _open(self) -> Target:
         endpoint = self._endpoint
         self._resolver = LaneResolver(endpoint.name)
-        self._connector = Connector(
+        connector = Connector(
             limit=endpoint.concurrency,
             resolver=self._resolver,
             keepalive_timeout=_KEEP_ALIVE,
             socket_factory=partial(_open_socket, endpoint.network),
             ssl=self._tls,
         )
-        return self._connector
-
-    def _request(self, method: str, body: BytesPayload | None, headers: Mapping[str, str]) -> Request:
-        return Request(
-            method,
+        self._target = Target(
+            connector,
             self._url,
-            headers={**self._headers, **headers},
-            data=body,
+            self._headers,
             # None but its own: one that nobody asked for would make the check of the dialled address meaningless.
             proxy=self._proxy,
             proxy_headers=_ABOUT_PROXY,
         )
+        return self._target
 
     async def send(self, body: bytes, headers: Mapping[str, str]) -> Attempt:
         """POST a body once, within the endpoint's timeout from the name's resolution to the answer's end."""
-        posted = BytesPayload(body, content_type=self._endpoint.content_type)
-        attempt, _ = await self._exchange(hdrs.METH_POST, posted, headers)
+        described = {hdrs.CONTENT_TYPE: self._endpoint.content_type, **headers}
+        attempt, _ = await self._exchange(hdrs.METH_POST, body, described)
         return attempt
 
     async def ask(self, headers: Mapping[str, str]) -> Reply:
@@ -124,7 +121,7 @@ class HttpSender:
         return Reply(attempt, answered.get("webhook-allowed-origin"), answered.get("webhook-allowed-rate"))
 
     async def _exchange(
-        self, method: str, body: BytesPayload | None, headers: Mapping[str, str]
+        self, method: str, body: bytes | None, headers: Mapping[str, str]
     ) -> tuple[Attempt, Mapping[str, str] | None]:
         """One request, and the headers of its answer if one came.
 
@@ -133,20 +130,19 @@ class HttpSender:
         event: with a body that never ends or is cut short it would else get everything again, and all of it would
         die at last. An answer without a length, cut short, cannot be told from a whole one anyway.
         """
-        connector = self._connector or self._open()
+        target = self._target or self._open()
         started = self._clock.monotonic()
         status = retry_after = answered = reason = None
         answer = bytearray()
         try:
             # From the name's resolution to the answer's end.
             async with asyncio.timeout(self._endpoint.timeout):
-                request = self._request(method, body, headers)
-                async with await answer_to(request, connector) as response:
-                    status, answered = response.status, response.headers
+                with await target.ask(method, body, headers) as head:
+                    status, answered = head.status, head.headers
                     reason = self._reason_of(status)
                     if reason is not Reason.SUCCESS:
-                        retry_after = response.headers.get("retry-after")
-                    await _read_beginning(response, answer)
+                        retry_after = answered.get("retry-after")
+                    await _read_beginning(head.body, answer)
         except aiohttp.ClientHttpProxyError as error:
             reason, status = Reason.PROXY, error.status
             retry_after = error.headers.get("retry-after") if error.headers else None
@@ -170,10 +166,10 @@ class HttpSender:
 
     async def close(self) -> None:
         """Close every connection."""
-        connector, resolver = self._connector, self._resolver
-        self._connector = self._resolver = None
-        if connector is not None:
-            await connector.close()
+        target, resolver = self._target, self._resolver
+        self._target = self._resolver = None
+        if target is not None:
+            await target.close()
         if resolver is not None:
             await resolver.close()
 
@@ -187,15 +183,12 @@ def _headers(endpoint: Endpoint) -> dict[str, str]:
     return dict(headers)
 
 
-async def _read_beginning(response: aiohttp.ClientResponse, kept: bytearray) -> None:
+async def _read_beginning(body: aiohttp.StreamReader, kept: bytearray) -> None:
     """Keep the first kilobyte of the answer, and read to its end where that is near."""
     size = 0
-    while chunk := await response.content.readany():
+    while size <= _ANSWER_BOUND and (chunk := await body.readany()):
         size += len(chunk)
         kept += chunk[: _ANSWER_KEPT - len(kept)]
-        if size > _ANSWER_BOUND:
-            response.close()
-            break
 
 
 def _open_socket(network: Network, address: AddrInfoType) -> socket.socket:
