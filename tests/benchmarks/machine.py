@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
@@ -66,13 +66,6 @@ def place(pid: int, cores: frozenset[int]) -> None:
     """Have a process that has only just started run on these cores; wherever it likes if there are none."""
     if sys.platform == "linux" and cores:
         os.sched_setaffinity(pid, cores)
-
-
-def goes_first(pid: int) -> None:
-    """Let a process go before all others on its cores, where the system permits it, as if it had one of its own."""
-    if sys.platform == "linux":
-        with suppress(PermissionError):
-            os.sched_setscheduler(pid, os.SCHED_RR, os.sched_param(os.sched_get_priority_min(os.SCHED_RR)))
 
 
 def _listed(cores: frozenset[int]) -> str:

@@ -17,7 +17,7 @@ from typing import cast
 
 import uvloop
 
-from tests.benchmarks.machine import Cores, goes_first
+from tests.benchmarks.machine import Cores
 
 _ROOT = Path(__file__).parents[2]
 _LENGTH = re.compile(rb"\r\ncontent-length: *(\d+)", re.IGNORECASE)
@@ -90,8 +90,6 @@ async def running_receiver(cores: Cores) -> AsyncIterator[Receiver]:
         )
     assert process.stdin is not None
     assert process.stdout is not None
-    # It stands for another machine: it must not wait for the store, with which it may share a core.
-    goes_first(process.pid)
     try:
         yield Receiver(int(await process.stdout.readline()))
     finally:
