@@ -6,7 +6,7 @@ from bisect import bisect_left
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from heapq import nlargest
-from itertools import accumulate
+from itertools import accumulate, chain
 from math import ceil, erfc, sqrt
 from typing import Final
 
@@ -38,21 +38,23 @@ class Flight:
     @classmethod
     def of(cls, sightings: Mapping[TaskId, Sighting], now: Micros, weight: int = 1) -> Flight:
         """All of them, or every ``weight``-th."""
-        found = sorted(
-            (each.created_at, task_id, each) for task_id, each in list(sightings.items())[::weight]
-        )
-        gathered = [each.unseen(now) for _, _, each in found]
+        ids, found = list(sightings)[::weight], list(sightings.values())[::weight]
+        # Weighed before they are sorted: in the order of memory, which with very many is twice as quick.
+        created = [each.created_at for each in found]
+        gathered = [each.unseen(now) for each in found]
+        order = sorted(range(len(found)), key=created.__getitem__)
+        sums = accumulate((gathered[place] for place in order), initial=0.0)
         return cls(
-            [created_at for created_at, _, _ in found],
-            [task_id for _, task_id, _ in found],
-            gathered,
-            [0.0, *accumulate(gathered)],
+            [created[place] for place in order],
+            [ids[place] for place in order],
+            [gathered[place] for place in order],
+            list(sums),
             weight,
         )
 
     def within(self, interval: Interval) -> tuple[int, float]:
         """How many were created in an interval, and the task-seconds that they have gathered."""
-        first, last = (bisect_left(self.created, instant) for instant in (interval.low, interval.high))
+        first, last = self._places(interval)
         return self.weight * (last - first), self.weight * (self.summed[last] - self.summed[first])
 
     def reach(self, low: Micros, span: int, most: int) -> Micros:
@@ -65,20 +67,19 @@ class Flight:
         """The task-seconds gathered by those that have most, as many as fit a page."""
         return self.weight * sum(nlargest(ceil(PAGE / self.weight), self.gathered))
 
-    def pages(self, shown: Interval | None) -> list[tuple[float, tuple[TaskId, ...]]]:
-        """The ids of those that a window does not show, a page each, those first that have gathered most."""
-        left = sorted(
-            (
-                (gathered, task_id)
-                for gathered, task_id, created_at in zip(self.gathered, self.ids, self.created, strict=True)
-                if shown is None or not shown.low <= created_at < shown.high
-            ),
-            reverse=True,
-        )
+    def pages(self, shown: Interval | None, most: int) -> list[tuple[float, tuple[TaskId, ...]]]:
+        """The ids of those that a window does not show and that have gathered most, so many pages of them."""
+        low, high = (0, 0) if shown is None else self._places(shown)
+        others = chain(range(low), range(high, len(self.ids)))
+        first = nlargest(most * PAGE, others, key=self.gathered.__getitem__)
         return [
-            (sum(gathered for gathered, _ in page), tuple(task_id for _, task_id in page))
-            for page in (left[at : at + PAGE] for at in range(0, len(left), PAGE))
+            (sum(self.gathered[place] for place in page), tuple(self.ids[place] for place in page))
+            for page in (first[at : at + PAGE] for at in range(0, len(first), PAGE))
         ]
+
+    def _places(self, interval: Interval) -> tuple[int, int]:
+        """The first that was created in an interval, and the first after it."""
+        return bisect_left(self.created, interval.low), bisect_left(self.created, interval.high)
 
 
 @dataclass(frozen=True, slots=True)

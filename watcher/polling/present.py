@@ -56,11 +56,11 @@ def present(edge: Micros, situation: Situation, policy: Policy) -> list[Option]:
     if overdue or window.density >= max(price, flight.most()):
         chosen.append(window)
     shown = window.shown if chosen else None
-    allowed = situation.allowed - sum(each.requests for each in chosen)
-    batches = flight.pages(shown)
+    allowed = max(0, situation.allowed - sum(each.requests for each in chosen))
+    batches = flight.pages(shown, max(1, allowed))
     # A request that is saved for what comes beside looks is not spent on much less than a look later is worth.
     least = max(price, batches[0][0] / 2 if batches and situation.crowded else 0.0)
-    for worth, ids in batches[: max(0, allowed)]:
+    for worth, ids in batches[:allowed]:
         if worth < least and (chosen or not unobserved):
             break
         chosen.append(Option(Batch(ids), None, worth, 1))

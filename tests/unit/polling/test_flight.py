@@ -43,17 +43,23 @@ def test_a_window_shows_who_was_created_in_it(found: list[float], one: float, ot
 @given(ages)
 def test_pages_hold_everybody_once_and_those_with_most_first(found: list[float]) -> None:
     made = flight(*found)
-    pages = made.pages(None)
+    pages = made.pages(None, most=3)
 
     assert sorted(each for _, ids in pages for each in ids) == sorted(made.ids)
     assert [worth for worth, _ in pages] == sorted((worth for worth, _ in pages), reverse=True)
     assert made.most() == pytest.approx(pages[0][0] if pages else 0.0)
 
 
+@given(ages, st.integers(0, 3))
+def test_no_more_pages_are_made_than_wanted(found: list[float], most: int) -> None:
+    made = flight(*found)
+    assert made.pages(None, most) == made.pages(None, most=3)[:most]
+
+
 def test_pages_leave_out_what_a_window_shows() -> None:
     made = flight(*range(30))
     shown = Interval(ago(20.5), ago(9.5))
-    (page,) = made.pages(shown)
+    (page,) = made.pages(shown, most=1)
     assert len(page[1]) == 30 - made.within(shown)[0] == 19
 
 
