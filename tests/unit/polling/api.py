@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 
 from tests.fakes import FakeClock
@@ -95,7 +95,7 @@ class Api:
     """When each request was sent, in monotonic seconds."""
     asked: list[Asked] = field(default_factory=list)
     read: dict[Scope, list[Interval]] = field(default_factory=dict)
-    """Windows whose last page has been given out."""
+    """Parts of windows that have been given out whole."""
 
     def __post_init__(self) -> None:
         self._server_clock = ServerClock(self.clock)
@@ -136,8 +136,9 @@ class Api:
         rest = sorted((row for row in rows if after is None or order(row) > after), key=order)
         size = min(listing.limit, self.page_size)
         page, more = rest[:size], len(rest) > size
-        if not more and asked.window is not None:
-            self.read.setdefault(scope, []).append(asked.window)
+        given_out = _given_out(asked, page, more=more)
+        if given_out is not None:
+            self.read.setdefault(scope, []).append(given_out)
         if self.meanwhile is not None:
             await self.meanwhile(asked)
         return TaskPage(tuple(page), self._token(listing, order(page[-1])) if more else None)
@@ -146,6 +147,15 @@ class Api:
         token = f"token-{len(self._tokens)}"
         self._tokens[token] = (listing, last)
         return token
+
+
+def _given_out(asked: Asked, page: Sequence[Task], *, more: bool) -> Interval | None:
+    """What a page makes known whole: the window, or, of one in order of creation, what is older than its last row."""
+    window = asked.window
+    if not more or window is None:
+        return window
+    first = asked.query.sort == "created_at" and not asked.later_page
+    return Interval(window.low, page[-1].created_at) if first and window.low < page[-1].created_at else None
 
 
 def _order(query: TaskQuery) -> Callable[[Task], tuple[object, ...]]:
