@@ -156,6 +156,27 @@ async def test_a_body_that_comes_late_to_a_204_is_not_taken_for_the_next_answer(
 
 
 @pytest.mark.parametrize(
+    "late", [b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n", b"HTTP/1.1 2", b"\r\n", b"rubbish"]
+)
+async def test_what_comes_when_nothing_was_asked_is_not_taken_for_the_next_answer(late: bytes) -> None:
+    idle, said = asyncio.Event(), asyncio.Event()
+
+    async def answer_twice(_reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n")
+        await idle.wait()
+        writer.write(late)
+        said.set()
+
+    async with receiving(answer_twice, answer(500)) as receiver, sending(receiver.url) as sender:
+        assert (await sender.send(BODY, {})).reason is Reason.SUCCESS
+        idle.set()
+        await said.wait()
+        await _turns(10)  # it is there, and is read
+        assert (await sender.send(BODY, {})).reason is Reason.HTTP_5XX
+    assert [request.connection for request in receiver.requests] == [1, 2]
+
+
+@pytest.mark.parametrize(
     ("said", "expected"),
     [
         (b"HTTP/1.1 413 Content Too Large\r\ncontent-length: 0\r\n\r\n", (Reason.HTTP_4XX, 413)),

@@ -39,13 +39,21 @@ class HeadFirst(ResponseHandler):
     """
 
     _awaited = True
+    _at_rest = False
 
     def expect(self) -> None:
         """A request is about to be sent."""
-        self._awaited = True
+        self._awaited, self._at_rest = True, False
+
+    def rest(self) -> None:
+        """Nothing is asked any more, so nothing may come: it would be taken for the next request's answer."""
+        self._at_rest = True
 
     def data_received(self, data: bytes) -> None:
         """Take what came: mostly all of an answer at once, and often nothing but a head."""
+        if self._at_rest:
+            self.abort()
+            return
         while self._awaited:
             end = data.find(_END) + len(_END)
             if end < len(_END) or end == len(data):
@@ -87,12 +95,17 @@ class Answer:
     """The head of an answer, and a body that is still coming. A context, at whose end the connection is let go."""
 
     def __init__(
-        self, connection: Connection, message: RawResponseMessage, body: aiohttp.StreamReader
+        self,
+        connection: Connection,
+        protocol: HeadFirst,
+        message: RawResponseMessage,
+        body: aiohttp.StreamReader,
     ) -> None:
         self.status = message.code
         self.headers = message.headers
         self.body = body
         self._connection = connection
+        self._protocol = protocol
 
     def __enter__(self) -> Self:
         return self
@@ -102,6 +115,7 @@ class Answer:
     ) -> None:
         transport = self._connection.transport
         if kind is None and transport is not None and not transport.get_write_buffer_size():
+            self._protocol.rest()
             self._connection.release()  # to be used again, unless the body has not been read to its end
         else:
             _drop(self._connection)  # what has not been sent by now may find nobody who reads it
@@ -160,7 +174,7 @@ class Target:
             while True:
                 message, payload = await protocol.read()
                 if message.code >= _FINAL or message.code == HTTPStatus.SWITCHING_PROTOCOLS:
-                    return Answer(connection, message, payload)
+                    return Answer(connection, protocol, message, payload)
         except HttpProcessingError as error:
             _drop(connection)
             raise aiohttp.ClientPayloadError("the answer is not HTTP") from error
