@@ -176,6 +176,14 @@ async def test_what_comes_when_nothing_was_asked_is_not_taken_for_the_next_answe
     assert [request.connection for request in receiver.requests] == [1, 2]
 
 
+async def test_a_connection_on_which_another_protocol_is_spoken_is_not_used_again() -> None:
+    switched = raw(b"HTTP/1.1 101 Switching Protocols\r\n\r\n")
+    async with receiving(switched) as receiver, sending(receiver.url) as sender:
+        for _ in range(2):
+            assert (await sender.send(BODY, {})).reason is Reason.HTTP_OTHER
+    assert [request.connection for request in receiver.requests] == [1, 2]
+
+
 @pytest.mark.parametrize(
     ("said", "expected"),
     [

@@ -73,6 +73,8 @@ class HeadFirst(ResponseHandler):
         """Hand on an answer."""
         code = data[0].code
         self._awaited = code < _FINAL
+        if code == HTTPStatus.SWITCHING_PROTOCOLS:
+            self.force_close()  # whatever it is that is spoken now
         if code == HTTPStatus.NO_CONTENT and _names_a_body(data[0].headers):
             self.force_close()  # it may yet come, in the place of the next answer
         super().feed_data(data, size)
