@@ -144,6 +144,19 @@ async def test_a_success_with_more_or_other_than_it_announced_is_one(text: bytes
     assert [request.connection for request in receiver.requests] == [1, 2, 3]
 
 
+@pytest.mark.parametrize("cut", [1, 2, 3, 4])
+async def test_a_head_that_comes_in_pieces_holds_whatever_comes_behind_it(cut: int) -> None:
+    head = b"HTTP/1.1 410 Gone\r\ntransfer-encoding: chunked\r\n\r\n"
+
+    async def in_pieces(_reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(b"HTTP/1.1 103 Early Hints\r\n\r\n" + head[:-cut])
+        await _turns(10)  # the first piece is read by itself
+        writer.write(head[-cut:] + b"no chunk")
+
+    async with receiving(in_pieces) as receiver:
+        assert (await attempt(receiver.url)).reason is Reason.HTTP_410
+
+
 async def test_a_body_that_comes_late_to_a_204_is_not_taken_for_the_next_answer() -> None:
     async def late(_reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         writer.write(b"HTTP/1.1 204 No Content\r\ncontent-length: 2\r\n\r\n")

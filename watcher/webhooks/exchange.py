@@ -40,10 +40,12 @@ class HeadFirst(ResponseHandler):
 
     _awaited = True
     _at_rest = False
+    _before = b""
+    """What a head's end may have begun with, if it comes in pieces."""
 
     def expect(self) -> None:
         """A request is about to be sent."""
-        self._awaited, self._at_rest = True, False
+        self._awaited, self._at_rest, self._before = True, False, b""
 
     def rest(self) -> None:
         """Nothing is asked any more, so nothing may come: it would be taken for the next request's answer."""
@@ -55,8 +57,14 @@ class HeadFirst(ResponseHandler):
             self.abort()
             return
         while self._awaited:
-            end = data.find(_END) + len(_END)
-            if end < len(_END) or end == len(data):
+            known = self._before + data
+            end = known.find(_END) + len(_END)
+            if end < len(_END):
+                self._before = known[1 - len(_END) :]
+                break
+            end -= len(self._before)
+            self._before = b""
+            if end == len(data):
                 break
             super().data_received(data[:end])
             data = data[end:]
