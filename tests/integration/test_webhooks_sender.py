@@ -157,6 +157,16 @@ async def test_a_head_that_comes_in_pieces_holds_whatever_comes_behind_it(cut: i
         assert (await attempt(receiver.url)).reason is Reason.HTTP_410
 
 
+@pytest.mark.parametrize("piece", [b"HTTP/1.1 103 Early Hints\r\n\r\n", b"\r\n\r\n"])
+async def test_what_announces_answers_without_end_is_none(piece: bytes) -> None:
+    """It would keep the whole process busy until the time is over."""
+    answered = raw(piece * 50 + b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n")
+    async with receiving(answered, raw(piece * 1000)) as receiver, sending(receiver.url) as sender:
+        assert (await sender.send(BODY, {})).reason is Reason.SUCCESS
+        assert (await sender.send(BODY, {})).reason is Reason.PROTOCOL
+        await receiver.all_closed()
+
+
 async def test_a_body_that_comes_late_to_a_204_is_not_taken_for_the_next_answer() -> None:
     async def late(_reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         writer.write(b"HTTP/1.1 204 No Content\r\ncontent-length: 2\r\n\r\n")

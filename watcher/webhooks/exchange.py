@@ -27,6 +27,9 @@ _END: Final = b"\r\n\r\n"
 _FINAL: Final = 200
 """Statuses below announce another head."""
 
+_FORERUNNERS: Final = 100
+"""Heads, or empty lines in pairs, that may come before the answer: each costs time, and there may be any number."""
+
 _UNTIMED: Final = aiohttp.ClientTimeout()
 """Whoever exchanges bounds all of it."""
 
@@ -42,10 +45,12 @@ class HeadFirst(ResponseHandler):
     _at_rest = False
     _before = b""
     """What a head's end may have begun with, if it comes in pieces."""
+    _forerunners = 0
 
     def expect(self) -> None:
         """A request is about to be sent."""
-        self._awaited, self._at_rest, self._before = True, False, b""
+        self._awaited, self._at_rest = True, False
+        self._before, self._forerunners = b"", 0
 
     def rest(self) -> None:
         """Nothing is asked any more, so nothing may come: it would be taken for the next request's answer."""
@@ -68,6 +73,11 @@ class HeadFirst(ResponseHandler):
                 break
             super().data_received(data[:end])
             data = data[end:]
+            self._forerunners += self._awaited
+            if self._forerunners > _FORERUNNERS and self.transport is not None:
+                self.transport.abort()
+                self.set_exception(HttpProcessingError(message="no answer comes"))
+                return
         super().data_received(data)
 
     def set_exception(self, exc: BaseException, *cause: BaseException) -> None:
