@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
@@ -10,11 +11,13 @@ import pytest
 from redis.asyncio import Redis
 from redis.exceptions import ResponseError
 
+from tests.fakes import settle
 from tests.unit.webhooks.builders import KEYS, NOW, endpoint, event, publish
 from tests.unit.webhooks.receiver import Receiver, answer, receiving
 from tests.unit.webhooks.world import World, until
 from watcher.alerts.message import Message
 from watcher.alerts.pauses import PauseAlerts
+from watcher.fleet.slots import Slots
 from watcher.metrics import Metrics
 from watcher.model import Pause
 from watcher.state.keys import Keys
@@ -80,6 +83,34 @@ class Recorder:
 @pytest.fixture
 def shards(redis: Redis) -> Shards:
     return Shards(redis)
+
+
+async def test_a_stop_begins_nothing_that_waits_for_a_slot(shards: Shards) -> None:
+    """The slots are those of all shards: the others' deliveries still wait for one when all are told to end."""
+    go_on, slots = asyncio.Event(), Slots(1)
+
+    async def later(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await go_on.wait()
+        await answer()(reader, writer)
+
+    one, two, _ = shards.worlds
+    async with receiving(later) as receiver:
+        to = endpoint(url=receiver.url)
+        async with one.running(to, slots=slots) as first, two.running(to, slots=slots) as second:
+            await publish(shards.redis, event(1), keys=one.keys)
+            await receiver.received(1)
+            [waits] = await publish(shards.redis, event(2), keys=two.keys)
+            await until(lambda: _claimed(two))
+            stopping = asyncio.gather(first.stop(30), second.stop(30))
+            await settle()
+            go_on.set()
+            await stopping
+    assert len(receiver.requests) == 1
+    assert list(await two.due()) == [waits]
+
+
+async def _claimed(world: World) -> bool:
+    return len(await world.claimed()) == 1
 
 
 @pytest.mark.parametrize("first", range(3))

@@ -95,6 +95,7 @@ class Lane:
         if self._stopping:
             return  # what is ready by now may be the workers' ends
         self._stopping = True
+        self._halts += 1
         self._give_back_ready()
         self._news.set()
         self._room.set()
