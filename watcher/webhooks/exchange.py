@@ -30,6 +30,9 @@ _FINAL: Final = 200
 _FORERUNNERS: Final = 100
 """Heads, or empty lines in pairs, that may come before the answer: each costs time, and there may be any number."""
 
+_SURELY_SENT: Final = 64 * 1024
+"""Bytes of a body that are taken to have been sent when a refusal comes. Behind TLS nobody can tell what has been."""
+
 _UNTIMED: Final = aiohttp.ClientTimeout()
 """Whoever exchanges bounds all of it."""
 
@@ -112,7 +115,10 @@ class Connector(aiohttp.TCPConnector):
 
 
 class Answer:
-    """The head of an answer, and a body that is still coming. A context, at whose end the connection is let go."""
+    """The head of an answer, and a body that is still coming. A context, at whose end the connection is let go.
+
+    ``sent`` are the bytes of the request's body.
+    """
 
     def __init__(
         self,
@@ -120,12 +126,14 @@ class Answer:
         protocol: HeadFirst,
         message: RawResponseMessage,
         body: aiohttp.StreamReader,
+        sent: int,
     ) -> None:
         self.status = message.code
         self.headers = message.headers
         self.body = body
         self._connection = connection
         self._protocol = protocol
+        self._early = message.code >= HTTPStatus.MULTIPLE_CHOICES and sent > _SURELY_SENT
 
     def __enter__(self) -> Self:
         return self
@@ -134,7 +142,8 @@ class Answer:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         transport = self._connection.transport
-        if kind is None and transport is not None and not transport.get_write_buffer_size():
+        early = self._early or transport is None or transport.get_write_buffer_size()
+        if kind is None and not early:
             self._protocol.rest()
             self._connection.release()  # to be used again, unless the body has not been read to its end
         else:
@@ -194,7 +203,7 @@ class Target:
             while True:
                 message, payload = await protocol.read()
                 if message.code >= _FINAL or message.code == HTTPStatus.SWITCHING_PROTOCOLS:
-                    return Answer(connection, protocol, message, payload)
+                    return Answer(connection, protocol, message, payload, len(body or b""))
         except HttpProcessingError as error:
             _drop(connection)
             raise aiohttp.ClientPayloadError("the answer is not HTTP") from error
