@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from itertools import count
 from typing import Any
 
@@ -227,6 +228,24 @@ async def test_one_that_is_paused_is_not_asked_before_it_is_resumed(world: World
         await world.let_pass(1, receiver.received(2))
         await world.settled()
     assert methods(receiver) == ["OPTIONS", "POST"]
+
+
+async def test_one_that_asked_to_wait_is_not_asked_before(world: World) -> None:
+    busy = answer(429, retry_after="60")
+    async with (
+        receiving(PERMITS, busy, PERMITS, answer()) as receiver,
+        world.running(asking(receiver)) as webhooks,
+    ):
+        await publish(world.redis, event())
+        await world.attempted(1)
+        await webhooks.reload([asking(receiver, concurrency=2)], 0)
+        for _ in range(59):
+            await world.clock.advance(1)
+            await world.redis.ping()  # time to look
+        assert methods(receiver) == ["OPTIONS", "POST"]
+        await world.let_pass(1, receiver.received(4))
+        await world.settled()
+    assert Counter(methods(receiver)) == {"OPTIONS": 2, "POST": 2}
 
 
 async def test_a_redirect_permits_nothing_and_is_not_followed(world: World) -> None:
