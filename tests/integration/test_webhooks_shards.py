@@ -204,6 +204,20 @@ async def test_the_later_hold_wins_and_what_is_paused_stays_as_it_is(redis: Redi
     assert (found.held_until, found.paused, found.paused_at) == (9, Pause.GONE, 7)
 
 
+async def test_a_pause_of_before_is_none_once_it_was_resumed(redis: Redis) -> None:
+    """Shards are resumed one after the other, and a lane that begins meanwhile passes on how it still stands."""
+    one, two, _ = SHARDS
+    for keys in (one, two):
+        await redis.hset(keys.lane("one"), mapping={"paused": Pause.GONE, "paused_at": 5000})
+    await control.resume(redis, one, "one", now=9)
+    await control.pass_on(redis, two, "one", [one])
+    assert (await lane_stats(redis, one, "one")).paused == ""
+    await control.resume(redis, two, "one", now=9)
+    await redis.hset(two.lane("one"), mapping={"paused": Pause.GONE, "paused_at": 9500})
+    await control.pass_on(redis, two, "one", [one])
+    assert (await lane_stats(redis, one, "one")).paused == Pause.GONE
+
+
 @pytest.mark.parametrize(("delivered_at", "paused"), [(99, "failing"), (101, "")])
 async def test_failing_pauses_no_shard_to_which_it_delivers(
     redis: Redis, delivered_at: int, paused: str
