@@ -124,6 +124,7 @@ class Lane:
         if self._permission.granted:
             self._room.set()
         elif not self._stopping:
+            self._halts += 1
             self._give_back_ready()
 
     async def _work(self) -> None:
