@@ -387,6 +387,22 @@ async def test_no_more_connections_than_attempts_at_once() -> None:
         assert receiver.connections <= 3
 
 
+async def test_a_question_that_is_not_answered_holds_no_attempt_up() -> None:
+    async def answer_posts_only(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await (hang if receiver.requests[-1].line.startswith("OPTIONS") else answer())(reader, writer)
+
+    async with (
+        receiving(answer_posts_only) as receiver,
+        sending(receiver.url, concurrency=1, origin="events.example.com") as sender,
+    ):
+        asking = asyncio.create_task(sender.ask({}))
+        await receiver.received(1)
+        assert (await sender.send(BODY, {})).seconds < 5
+        assert not asking.done()
+        asking.cancel()
+        await asyncio.wait({asking})
+
+
 # --- addresses ----------------------------------------------------------------------------------------------
 
 
