@@ -114,10 +114,10 @@ async def test_what_a_receiver_answers_does_nothing_to_the_terminal(directory: P
 
 
 async def test_dead_letters_are_listed_retried_and_dropped(directory: Path, sandbox: Sandbox) -> None:
-    broken = True
+    broken, odd = True, "out of \x9b31m order\x85"
 
     async def answer(_: web.Request) -> web.Response:
-        return web.Response(status=500, text="out of order") if broken else web.Response()
+        return web.Response(status=500, text=odd) if broken else web.Response()
 
     async with listening(answer) as endpoint:
         hooks = json.dumps([webhook("shop", endpoint.url, new_secret(), retry_schedule=[0])])
@@ -127,11 +127,12 @@ async def test_dead_letters_are_listed_retried_and_dropped(directory: Path, sand
 
             async def two() -> list[dict[str, object]] | None:
                 _, out, _ = await command(settings, "deadletters", "list", "--json")
+                assert out.isascii(), "what a receiver answers does nothing to the terminal"
                 found = [json.loads(line) for line in out.splitlines()]
                 return found if len(found) > 1 else None
 
             one, other, *_ = await eventually(two, "nothing died")
-            assert (one["reason"], one["answer"], one["attempts"]) == ("http_5xx", "out of order", 1)
+            assert (one["reason"], one["answer"], one["attempts"]) == ("http_5xx", odd, 1)
             code, out, _ = await command(settings, "deadletters", "list", "--reason", "dns")
             assert (code, out) == (0, "there are none\n")
             code, _, err = await command(settings, "deadletters", "list", "--endpoint", "other")

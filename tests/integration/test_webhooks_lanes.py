@@ -164,6 +164,14 @@ async def test_retry_after_is_kept_to_the_second(world: World) -> None:
         await world.let_pass(1, receiver.received(2))
 
 
+async def test_retry_after_is_not_undercut_by_a_fraction_of_a_millisecond(world: World) -> None:
+    world.clock.move(0.0006)
+    async with receiving(answer(404, retry_after="5")) as receiver, world.running(endpoint(url=receiver.url)):
+        [entry_id] = await publish(world.redis, event())
+        await world.attempted(1)
+        assert (await world.due())[entry_id] >= world.clock.time() + 5
+
+
 @pytest.mark.parametrize("breaking", [dripping, cut_short])
 async def test_an_answer_whose_body_breaks_is_obeyed(
     world: World, breaking: Callable[[bytes], Answer]

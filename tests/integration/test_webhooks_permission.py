@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from itertools import count
 from typing import Any
 
@@ -15,6 +16,7 @@ from tests.unit.webhooks.receiver import Receiver, answer, hang, receiving
 from tests.unit.webhooks.world import World, until
 from watcher.cli.endpoints import state_of
 from watcher.clock import SystemClock
+from watcher.fleet.slots import Slots
 from watcher.ops.reach import CheckError, reach
 from watcher.settings import Endpoint
 from watcher.webhooks import control
@@ -144,7 +146,9 @@ async def test_an_endpoint_that_is_away_for_a_moment_has_withdrawn_nothing(world
     assert methods(receiver) == ["OPTIONS", "POST", "OPTIONS", "POST"]
 
 
-async def test_what_was_claimed_ahead_is_not_sent_once_it_is_withdrawn(world: World) -> None:
+@pytest.mark.parametrize("slots", [2, 1])
+async def test_what_was_claimed_ahead_is_not_sent_once_it_is_withdrawn(world: World, slots: int) -> None:
+    """Nor what has a worker by then and waits for a slot, of which there may be fewer."""
     go_on, posts = asyncio.Event(), count(1)
 
     async def fifty_at_once(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -157,23 +161,28 @@ async def test_what_was_claimed_ahead_is_not_sent_once_it_is_withdrawn(world: Wo
 
     async with (
         receiving(PERMITS, fifty_at_once) as receiver,
-        world.running(asking(receiver, concurrency=2)) as webhooks,
+        world.running(asking(receiver, concurrency=2), slots=Slots(slots)) as webhooks,
     ):
         await publish(world.redis, *(event(number) for number in range(50)))
         await receiver.received(51)
         await world.settled()
         world.clock.move(0.05)  # fifty in so little time: it claims far ahead
         await publish(world.redis, *(event(number) for number in range(50, 100)))
-        await receiver.received(53)
+        await receiver.received(51 + slots)
         await until(all_claimed)
         [lane] = webhooks._crews[-1].lanes.values()
         lane._permission._take(Refused("it answers OPTIONS with 403"), 5.0)
         lane._reconsider()
         go_on.set()
-        await until(lambda: _waiting(world, 48))
+        await until(lambda: _none_claimed(world))
         await world.clock.advance(2)
+        assert len(await world.waiting()) == 50 - slots
         assert await world.claimed() == []
-        assert len(receiver.requests) == 53
+        assert len(receiver.requests) == 51 + slots
+
+
+async def _none_claimed(world: World) -> bool:
+    return not await world.claimed()
 
 
 async def test_a_reload_keeps_a_permission_though_the_endpoint_is_away_when_it_is_asked_again(
@@ -227,6 +236,24 @@ async def test_one_that_is_paused_is_not_asked_before_it_is_resumed(world: World
         await world.let_pass(1, receiver.received(2))
         await world.settled()
     assert methods(receiver) == ["OPTIONS", "POST"]
+
+
+async def test_one_that_asked_to_wait_is_not_asked_before(world: World) -> None:
+    busy = answer(429, retry_after="60")
+    async with (
+        receiving(PERMITS, busy, PERMITS, answer()) as receiver,
+        world.running(asking(receiver)) as webhooks,
+    ):
+        await publish(world.redis, event())
+        await world.attempted(1)
+        await webhooks.reload([asking(receiver, concurrency=2)], 0)
+        for _ in range(59):
+            await world.clock.advance(1)
+            await world.redis.ping()  # time to look
+        assert methods(receiver) == ["OPTIONS", "POST"]
+        await world.let_pass(1, receiver.received(4))
+        await world.settled()
+    assert Counter(methods(receiver)) == {"OPTIONS": 2, "POST": 2}
 
 
 async def test_a_redirect_permits_nothing_and_is_not_followed(world: World) -> None:

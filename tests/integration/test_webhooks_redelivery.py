@@ -326,6 +326,8 @@ class TestTrimming:
         ("reorder", 3, [5, "x", 5]),
         ("reorder", 3, [5, "0"]),
         ("reorder", 3, [5]),
+        ("resume", 1, ["soon"]),
+        ("resume", 1, []),
     ],
 )
 async def test_wrong_arguments_are_refused(

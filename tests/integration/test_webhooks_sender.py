@@ -144,6 +144,29 @@ async def test_a_success_with_more_or_other_than_it_announced_is_one(text: bytes
     assert [request.connection for request in receiver.requests] == [1, 2, 3]
 
 
+@pytest.mark.parametrize("cut", [1, 2, 3, 4])
+async def test_a_head_that_comes_in_pieces_holds_whatever_comes_behind_it(cut: int) -> None:
+    head = b"HTTP/1.1 410 Gone\r\ntransfer-encoding: chunked\r\n\r\n"
+
+    async def in_pieces(_reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(b"HTTP/1.1 103 Early Hints\r\n\r\n" + head[:-cut])
+        await _turns(10)  # the first piece is read by itself
+        writer.write(head[-cut:] + b"no chunk")
+
+    async with receiving(in_pieces) as receiver:
+        assert (await attempt(receiver.url)).reason is Reason.HTTP_410
+
+
+@pytest.mark.parametrize("piece", [b"HTTP/1.1 103 Early Hints\r\n\r\n", b"\r\n\r\n"])
+async def test_what_announces_answers_without_end_is_none(piece: bytes) -> None:
+    """It would keep the whole process busy until the time is over."""
+    answered = raw(piece * 50 + b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n")
+    async with receiving(answered, raw(piece * 1000)) as receiver, sending(receiver.url) as sender:
+        assert (await sender.send(BODY, {})).reason is Reason.SUCCESS
+        assert (await sender.send(BODY, {})).reason is Reason.PROTOCOL
+        await receiver.all_closed()
+
+
 async def test_a_body_that_comes_late_to_a_204_is_not_taken_for_the_next_answer() -> None:
     async def late(_reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         writer.write(b"HTTP/1.1 204 No Content\r\ncontent-length: 2\r\n\r\n")
@@ -152,6 +175,35 @@ async def test_a_body_that_comes_late_to_a_204_is_not_taken_for_the_next_answer(
     async with receiving(late) as receiver, sending(receiver.url) as sender:
         for _ in range(2):
             assert (await sender.send(BODY, {})).reason is Reason.SUCCESS
+    assert [request.connection for request in receiver.requests] == [1, 2]
+
+
+@pytest.mark.parametrize(
+    "late", [b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n", b"HTTP/1.1 2", b"\r\n", b"rubbish"]
+)
+async def test_what_comes_when_nothing_was_asked_is_not_taken_for_the_next_answer(late: bytes) -> None:
+    idle, said = asyncio.Event(), asyncio.Event()
+
+    async def answer_twice(_reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n")
+        await idle.wait()
+        writer.write(late)
+        said.set()
+
+    async with receiving(answer_twice, answer(500)) as receiver, sending(receiver.url) as sender:
+        assert (await sender.send(BODY, {})).reason is Reason.SUCCESS
+        idle.set()
+        await said.wait()
+        await _turns(10)  # it is there, and is read
+        assert (await sender.send(BODY, {})).reason is Reason.HTTP_5XX
+    assert [request.connection for request in receiver.requests] == [1, 2]
+
+
+async def test_a_connection_on_which_another_protocol_is_spoken_is_not_used_again() -> None:
+    switched = raw(b"HTTP/1.1 101 Switching Protocols\r\n\r\n")
+    async with receiving(switched) as receiver, sending(receiver.url) as sender:
+        for _ in range(2):
+            assert (await sender.send(BODY, {})).reason is Reason.HTTP_OTHER
     assert [request.connection for request in receiver.requests] == [1, 2]
 
 
@@ -333,6 +385,22 @@ async def test_no_more_connections_than_attempts_at_once() -> None:
         results = await asyncio.gather(*(sender.send(BODY, {}) for _ in range(30)))
         assert {result.reason for result in results} == {Reason.SUCCESS}
         assert receiver.connections <= 3
+
+
+async def test_a_question_that_is_not_answered_holds_no_attempt_up() -> None:
+    async def answer_posts_only(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await (hang if receiver.requests[-1].line.startswith("OPTIONS") else answer())(reader, writer)
+
+    async with (
+        receiving(answer_posts_only) as receiver,
+        sending(receiver.url, concurrency=1, origin="events.example.com") as sender,
+    ):
+        asking = asyncio.create_task(sender.ask({}))
+        await receiver.received(1)
+        assert (await sender.send(BODY, {})).seconds < 5
+        assert not asking.done()
+        asking.cancel()
+        await asyncio.wait({asking})
 
 
 # --- addresses ----------------------------------------------------------------------------------------------

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
@@ -10,11 +11,13 @@ import pytest
 from redis.asyncio import Redis
 from redis.exceptions import ResponseError
 
+from tests.fakes import settle
 from tests.unit.webhooks.builders import KEYS, NOW, endpoint, event, publish
-from tests.unit.webhooks.receiver import Receiver, answer, receiving
+from tests.unit.webhooks.receiver import Answer, Receiver, answer, receiving
 from tests.unit.webhooks.world import World, until
 from watcher.alerts.message import Message
 from watcher.alerts.pauses import PauseAlerts
+from watcher.fleet.slots import Slots
 from watcher.metrics import Metrics
 from watcher.model import Pause
 from watcher.state.keys import Keys
@@ -82,6 +85,34 @@ def shards(redis: Redis) -> Shards:
     return Shards(redis)
 
 
+async def test_a_stop_begins_nothing_that_waits_for_a_slot(shards: Shards) -> None:
+    """The slots are those of all shards: the others' deliveries still wait for one when all are told to end."""
+    go_on, slots = asyncio.Event(), Slots(1)
+
+    async def later(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await go_on.wait()
+        await answer()(reader, writer)
+
+    one, two, _ = shards.worlds
+    async with receiving(later) as receiver:
+        to = endpoint(url=receiver.url)
+        async with one.running(to, slots=slots) as first, two.running(to, slots=slots) as second:
+            await publish(shards.redis, event(1), keys=one.keys)
+            await receiver.received(1)
+            [waits] = await publish(shards.redis, event(2), keys=two.keys)
+            await until(lambda: _claimed(two, 1))
+            stopping = asyncio.gather(first.stop(30), second.stop(30))
+            await settle()
+            go_on.set()
+            await stopping
+    assert len(receiver.requests) == 1
+    assert list(await two.due()) == [waits]
+
+
+async def _claimed(world: World, number: int) -> bool:
+    return len(await world.claimed()) == number
+
+
 @pytest.mark.parametrize("first", range(3))
 async def test_410_pauses_all_and_is_told_once(shards: Shards, first: int) -> None:
     async with receiving(answer(410), answer()) as receiver, shards.running(receiver):
@@ -99,6 +130,34 @@ async def test_410_pauses_all_and_is_told_once(shards: Shards, first: int) -> No
         await shards.worlds[0].let_pass(1, receiver.received(5))
         for world in shards.worlds:
             await shards.worlds[0].let_pass(1, world.settled())
+
+
+@pytest.mark.parametrize(
+    ("said", "field"), [(answer(410), "paused"), (answer(429, retry_after="3600"), "hold")]
+)
+async def test_what_waits_for_a_slot_meanwhile_is_not_sent(shards: Shards, said: Answer, field: str) -> None:
+    """What was claimed before anything was known of it, in another shard or by a crew that a reload has begun."""
+    go_on, slots = asyncio.Event(), Slots(1)
+
+    async def later(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await go_on.wait()
+        await said(reader, writer)
+
+    one, two, _ = shards.worlds
+    async with receiving(later) as receiver:
+        to = endpoint(url=receiver.url)
+        async with one.running(to, slots=slots) as reloaded, two.running(to, slots=slots):
+            await publish(shards.redis, event(1), keys=one.keys)
+            await receiver.received(1)
+            await reloaded.reload((to,), 3600)
+            for number, world in enumerate((one, two), start=2):
+                await publish(shards.redis, event(number), keys=world.keys)
+            await until(lambda: _claimed(one, 2))
+            await until(lambda: _claimed(two, 1))
+            go_on.set()
+            await shards.until_all(field)
+            await shards.clock.advance(3599)
+            assert len(receiver.requests) == 1
 
 
 async def test_shards_that_learn_of_it_at_the_same_moment_tell_it_once(shards: Shards) -> None:
@@ -143,6 +202,20 @@ async def test_the_later_hold_wins_and_what_is_paused_stays_as_it_is(redis: Redi
     await control.pass_on(redis, two, "one", [one])
     found = await lane_stats(redis, one, "one")
     assert (found.held_until, found.paused, found.paused_at) == (9, Pause.GONE, 7)
+
+
+async def test_a_pause_of_before_is_none_once_it_was_resumed(redis: Redis) -> None:
+    """Shards are resumed one after the other, and a lane that begins meanwhile passes on how it still stands."""
+    one, two, _ = SHARDS
+    for keys in (one, two):
+        await redis.hset(keys.lane("one"), mapping={"paused": Pause.GONE, "paused_at": 5000})
+    await control.resume(redis, one, "one", now=9)
+    await control.pass_on(redis, two, "one", [one])
+    assert (await lane_stats(redis, one, "one")).paused == ""
+    await control.resume(redis, two, "one", now=9)
+    await redis.hset(two.lane("one"), mapping={"paused": Pause.GONE, "paused_at": 9500})
+    await control.pass_on(redis, two, "one", [one])
+    assert (await lane_stats(redis, one, "one")).paused == Pause.GONE
 
 
 @pytest.mark.parametrize(("delivered_at", "paused"), [(99, "failing"), (101, "")])

@@ -56,6 +56,26 @@ async def test_a_client_certificate_is_shown_where_it_is_asked_for(authority: Au
         assert len(receiver.requests) == 1
 
 
+async def test_what_is_refused_before_it_has_been_read_keeps_no_connection(authority: Authority) -> None:
+    over = asyncio.Event()
+
+    async def read_the_head_only(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(b"HTTP/1.1 413 Content Too Large\r\ncontent-length: 0\r\n\r\n")
+        await over.wait()
+        writer.transport.abort()
+
+    context = server_side(authority.issue("refuses", "IP:127.0.0.1"))
+    async with await asyncio.start_server(read_the_head_only, "127.0.0.1", ssl=context, limit=4096) as server:
+        port = server.sockets[0].getsockname()[1]
+        to = endpoint(url=f"https://127.0.0.1:{port}/", ca_file=authority.file, timeout=5)
+        sender = HttpSender(to, SystemClock())
+        for _ in range(2):
+            assert (await sender.send(bytes(32_000_000), {})).reason is Reason.HTTP_4XX
+        await sender.close()
+        over.set()
+
+
 async def test_plain_http_where_tls_is_expected() -> None:
     async def refuse(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await reader.read(100)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Annotated
 
@@ -52,7 +53,7 @@ def list_(
 
     def show(letter: Letter) -> None:
         if as_json:
-            print(msgspec.json.encode(letter).decode())
+            print(json.dumps(msgspec.to_builtins(letter)))  # ASCII alone: a stranger's answer is in it
             return
         status = f" {letter.status}" if letter.status else ""
         out.print(

@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
+from collections.abc import Iterator
+from contextlib import contextmanager
 from types import TracebackType
 
 from watcher.fleet.sharing import Fleet
 
 
 class Slots:
-    """A semaphore whose size may change while it is used. Whoever came first goes first."""
+    """A semaphore whose size may change while it is used, and that may be closed. Whoever came first goes first."""
 
     def __init__(self, size: int) -> None:
         self._size = size
+        self._closed = 0
+        self._turns = 0
         self._used = 0
         self._waiting: deque[asyncio.Future[None]] = deque()
 
@@ -32,8 +36,25 @@ class Slots:
         self._size = size
         self._admit()
 
+    @property
+    def turns(self) -> int:
+        """How often they were closed or opened again: what was prepared for a slot at another number is out of date."""
+        return self._turns
+
+    @contextmanager
+    def closed(self) -> Iterator[None]:
+        """Let nobody in meanwhile; what is under way goes on."""
+        self._closed += 1
+        self._turns += 1
+        try:
+            yield
+        finally:
+            self._closed -= 1
+            self._turns += 1
+            self._admit()
+
     async def __aenter__(self) -> None:
-        if self._used < self._size:  # then nobody waits
+        if not self._closed and self._used < self._size:  # then nobody waits
             self._used += 1
             return
         turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
@@ -55,7 +76,7 @@ class Slots:
         self._admit()
 
     def _admit(self) -> None:
-        while self._waiting and self._used < self._size:
+        while self._waiting and not self._closed and self._used < self._size:
             turn = self._waiting.popleft()
             if not turn.cancelled():
                 self._used += 1

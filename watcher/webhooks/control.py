@@ -70,13 +70,14 @@ async def resume(redis: Redis, keys: Keys, endpoint: str, now: float) -> int:
         StoreUnavailable: the store does not answer; it is still paused, and may be resumed again.
     """
     step = redis.register_script(script("watcher.webhooks", "reorder"))
+    let_go = redis.register_script(script("watcher.webhooks", "resume"))
     places = [keys.due(endpoint), keys.waiting(endpoint), keys.ordered(endpoint)]
     waiting, first = 0, "0"
     with store_errors():
         while first:
             found, following = await step(keys=places, args=[int(now * 1000), first, BATCH])
             waiting, first = waiting + int(found), following.decode()
-        await redis.unlink(keys.lane(endpoint))
+        await let_go(keys=[keys.lane(endpoint)], args=[int(now * 1000)])
     return waiting
 
 

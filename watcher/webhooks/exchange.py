@@ -27,6 +27,12 @@ _END: Final = b"\r\n\r\n"
 _FINAL: Final = 200
 """Statuses below announce another head."""
 
+_FORERUNNERS: Final = 100
+"""Heads, or empty lines in pairs, that may come before the answer: each costs time, and there may be any number."""
+
+_SURELY_SENT: Final = 64 * 1024
+"""Bytes of a body that are taken to have been sent when a refusal comes. Behind TLS nobody can tell what has been."""
+
 _UNTIMED: Final = aiohttp.ClientTimeout()
 """Whoever exchanges bounds all of it."""
 
@@ -39,19 +45,42 @@ class HeadFirst(ResponseHandler):
     """
 
     _awaited = True
+    _at_rest = False
+    _before = b""
+    """What a head's end may have begun with, if it comes in pieces."""
+    _forerunners = 0
 
     def expect(self) -> None:
         """A request is about to be sent."""
-        self._awaited = True
+        self._awaited, self._at_rest = True, False
+        self._before, self._forerunners = b"", 0
+
+    def rest(self) -> None:
+        """Nothing is asked any more, so nothing may come: it would be taken for the next request's answer."""
+        self._at_rest = True
 
     def data_received(self, data: bytes) -> None:
         """Take what came: mostly all of an answer at once, and often nothing but a head."""
+        if self._at_rest:
+            self.abort()
+            return
         while self._awaited:
-            end = data.find(_END) + len(_END)
-            if end < len(_END) or end == len(data):
+            known = self._before + data
+            end = known.find(_END) + len(_END)
+            if end < len(_END):
+                self._before = known[1 - len(_END) :]
+                break
+            end -= len(self._before)
+            self._before = b""
+            if end == len(data):
                 break
             super().data_received(data[:end])
             data = data[end:]
+            self._forerunners += self._awaited
+            if self._forerunners > _FORERUNNERS and self.transport is not None:
+                self.transport.abort()
+                self.set_exception(HttpProcessingError(message="no answer comes"))
+                return
         super().data_received(data)
 
     def set_exception(self, exc: BaseException, *cause: BaseException) -> None:
@@ -65,6 +94,8 @@ class HeadFirst(ResponseHandler):
         """Hand on an answer."""
         code = data[0].code
         self._awaited = code < _FINAL
+        if code == HTTPStatus.SWITCHING_PROTOCOLS:
+            self.force_close()  # whatever it is that is spoken now
         if code == HTTPStatus.NO_CONTENT and _names_a_body(data[0].headers):
             self.force_close()  # it may yet come, in the place of the next answer
         super().feed_data(data, size)
@@ -84,15 +115,25 @@ class Connector(aiohttp.TCPConnector):
 
 
 class Answer:
-    """The head of an answer, and a body that is still coming. A context, at whose end the connection is let go."""
+    """The head of an answer, and a body that is still coming. A context, at whose end the connection is let go.
+
+    ``sent`` are the bytes of the request's body.
+    """
 
     def __init__(
-        self, connection: Connection, message: RawResponseMessage, body: aiohttp.StreamReader
+        self,
+        connection: Connection,
+        protocol: HeadFirst,
+        message: RawResponseMessage,
+        body: aiohttp.StreamReader,
+        sent: int,
     ) -> None:
         self.status = message.code
         self.headers = message.headers
         self.body = body
         self._connection = connection
+        self._protocol = protocol
+        self._early = message.code >= HTTPStatus.MULTIPLE_CHOICES and sent > _SURELY_SENT
 
     def __enter__(self) -> Self:
         return self
@@ -101,7 +142,9 @@ class Answer:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         transport = self._connection.transport
-        if kind is None and transport is not None and not transport.get_write_buffer_size():
+        early = self._early or transport is None or transport.get_write_buffer_size()
+        if kind is None and not early:
+            self._protocol.rest()
             self._connection.release()  # to be used again, unless the body has not been read to its end
         else:
             _drop(self._connection)  # what has not been sent by now may find nobody who reads it
@@ -160,7 +203,7 @@ class Target:
             while True:
                 message, payload = await protocol.read()
                 if message.code >= _FINAL or message.code == HTTPStatus.SWITCHING_PROTOCOLS:
-                    return Answer(connection, message, payload)
+                    return Answer(connection, protocol, message, payload, len(body or b""))
         except HttpProcessingError as error:
             _drop(connection)
             raise aiohttp.ClientPayloadError("the answer is not HTTP") from error

@@ -70,7 +70,7 @@ class Lane:
             self.wake,
         )
         self._word = word
-        self._ready: asyncio.Queue[Ready | None] = asyncio.Queue()
+        self._ready: asyncio.Queue[tuple[Ready, int] | None] = asyncio.Queue()
         self._asking: asyncio.Task[None] | None = None
         self._low = 0
         self._idle = concurrency
@@ -95,6 +95,7 @@ class Lane:
         if self._stopping:
             return  # what is ready by now may be the workers' ends
         self._stopping = True
+        self._halts += 1
         self._give_back_ready()
         self._news.set()
         self._room.set()
@@ -123,6 +124,7 @@ class Lane:
         if self._permission.granted:
             self._room.set()
         elif not self._stopping:
+            self._halts += 1
             self._give_back_ready()
 
     async def _work(self) -> None:
@@ -177,6 +179,7 @@ class Lane:
             seconds = self._courier.claim_seconds
             return await self._queue.claim(now=self._clock.time(), seconds=seconds, most=most)
 
+        turns = self._slots.turns
         found = await self._outage.through(f"claim {self._name}", step)
         if found.claims:
             reached(Step.DELIVERIES_CLAIMED)
@@ -184,7 +187,7 @@ class Lane:
         for overtaken in found.overtaken:
             self._settler.add(self._courier.pass_over(overtaken))
         for claim in found.claims:
-            self._ready.put_nowait(self._courier.prepare(claim))
+            self._ready.put_nowait((self._courier.prepare(claim), turns))
         if self._halted or self._stopping or not self._permission.granted:
             self._give_back_ready()  # claimed before it was known
         return found
@@ -207,34 +210,41 @@ class Lane:
         while True:
             if self._ready.qsize() <= self._low:
                 self._room.set()
-            ready = await self._ready.get()
-            if ready is None:
+            one = await self._ready.get()
+            if one is None:
                 return
+            ready, turns = one
             self._idle -= 1
             self._ahead.sent()
             halts = self._halts
             result: Attempted | GiveBack = GiveBack()  # what a cancellation leaves
             try:
                 async with self._slots:
-                    if halts == self._halts:
+                    if halts == self._halts and turns == self._slots.turns:
                         result = await self._courier.attempt(ready)
             finally:
                 self._idle += 1
-                self._settle(ready, result)
+                stops = self._settle(ready, result)
+            if stops:
+                with self._slots.closed():  # to all who share them: what they have claimed was claimed before
+                    await self._settler.written()
+                    await self._word.told()
 
-    def _settle(self, ready: Ready, result: Attempted | GiveBack) -> None:
+    def _settle(self, ready: Ready, result: Attempted | GiveBack) -> bool:
+        """Have it written down. Whether nothing more is to be sent to the endpoint by anybody."""
         if isinstance(result, GiveBack):
             self._settler.add(Settlement(ready.claim, result))
-            return
+            return False
         self._settler.add(result)
         if result.attempt.reason is Reason.SUCCESS:
             self._failed = 0
-            return
+            return False
         effect = result.effect
         self._failed = self._failed + 1 if effect.failed else 0
         if effect.stops or self._failed >= self._queue.threshold:
             self._failed = 0
             self._halt()
+        return effect.stops
 
     def _halt(self) -> None:
         """Begin nothing more that was claimed before the store knows that there is to be none."""
@@ -245,6 +255,5 @@ class Lane:
 
     def _give_back_ready(self) -> None:
         while not self._ready.empty():
-            ready = self._ready.get_nowait()
-            if ready is not None:
-                self._settler.add(Settlement(ready.claim, GiveBack()))
+            if (one := self._ready.get_nowait()) is not None:
+                self._settler.add(Settlement(one[0].claim, GiveBack()))

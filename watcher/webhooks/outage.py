@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from asyncio import CancelledError
 from collections.abc import Awaitable, Callable
 from typing import Final, TypeVar
 
@@ -31,19 +32,23 @@ class Outage:
     async def through(self, name: str, step: Callable[[], Awaitable[T]]) -> T:
         """The result of a step, tried again with growing waits while the store is in trouble."""
         wait = _FIRST
-        while True:
-            try:
-                result = await step()
-            except (RedisError, StoreUnavailable) as error:
-                self._failed(name, error)
-            except Exception:
-                self._worked(name)  # it failed for another reason than the store
-                raise
-            else:
-                self._worked(name)
-                return result
-            await self._clock.sleep(wait)
-            wait = min(2 * wait, _LONGEST)
+        try:
+            while True:
+                try:
+                    result = await step()
+                except (RedisError, StoreUnavailable) as error:
+                    self._failed(name, error)
+                except Exception:
+                    self._worked(name)  # it failed for another reason than the store
+                    raise
+                else:
+                    self._worked(name)
+                    return result
+                await self._clock.sleep(wait)
+                wait = min(2 * wait, _LONGEST)
+        except CancelledError:
+            self._failing.discard(name)  # nobody will find out that it works again
+            raise
 
     def _failed(self, name: str, error: Exception) -> None:
         if not self._failing:

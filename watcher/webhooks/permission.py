@@ -24,7 +24,7 @@ from watcher.webhooks.handshake import (
 from watcher.webhooks.sender import HttpSender, Sender
 
 _LOOK_SECONDS: Final = 1.0
-"""Between two looks at whether an endpoint is still paused: so long it is sent nothing after it was resumed."""
+"""Between two looks at whether an endpoint is still paused or held: so long it is sent nothing after that has ended."""
 
 _log = structlog.get_logger()
 
@@ -43,9 +43,9 @@ class Learned:
 class Permission:
     """Whether an endpoint may be sent to, and how fast: by its settings and, if they name an origin, its own word.
 
-    ``note`` is given why nothing may be sent, or an empty text, whenever that was learned. ``paused`` says whether the
-    endpoint is paused: then it is not asked either. ``jitter`` gives a fraction from 0 to 1, anew each time. What was
-    learned ``earlier`` holds on, if that was at the same place and for the same origin.
+    ``note`` is given why nothing may be sent, or an empty text, whenever that was learned. ``silent`` says whether the
+    endpoint is paused, or held since it asked for that: then it is not asked either. ``jitter`` gives a fraction from
+    0 to 1, anew each time. What was learned ``earlier`` holds on, if it was at the same place and for the same origin.
     """
 
     def __init__(
@@ -56,7 +56,7 @@ class Permission:
         clock: Clock,
         jitter: Callable[[], float],
         note: Callable[[str], Awaitable[None]],
-        paused: Callable[[], Awaitable[bool]],
+        silent: Callable[[], Awaitable[bool]],
         earlier: Learned | None = None,
     ) -> None:
         self._endpoint = endpoint
@@ -64,7 +64,7 @@ class Permission:
         self._clock = clock
         self._jitter = jitter
         self._note = note
-        self._paused = paused
+        self._silent = silent
         at, origin = endpoint.url, endpoint.origin
         same = earlier is not None and (earlier.url, earlier.origin) == (at, origin)
         self.learned = earlier if earlier and same else Learned(at, origin, granted=origin is None)
@@ -86,7 +86,7 @@ class Permission:
             return
         failures = 0
         while True:
-            while await self._paused():
+            while await self._silent():
                 await self._clock.sleep(_LOOK_SECONDS)
             reply = await self._sender.ask(question(origin, self._endpoint.rate))
             verdict = judge(reply, origin)

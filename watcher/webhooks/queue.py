@@ -200,7 +200,7 @@ def _words(
             yield from ("delivered", claim.entry_id, claim.ends, place, claim.asked)
         case Retried(at, record):
             yield from ("retry", claim.entry_id, claim.ends, place, *_said(effect))
-            yield from (int(at * 1000), msgspec.json.encode(record))
+            yield from (math.ceil(at * 1000), msgspec.json.encode(record))
         case Died(record, answer):
             yield from ("dead", claim.entry_id, claim.ends, place, *_said(effect))
             yield from (record.reason or "", record.count, "" if record.status is None else record.status)

@@ -91,7 +91,8 @@ class HttpSender:
         endpoint = self._endpoint
         self._resolver = LaneResolver(endpoint.name)
         connector = Connector(
-            limit=endpoint.concurrency,
+            # Whoever asks for a permission holds no attempt up, though it be left without an answer.
+            limit=endpoint.concurrency + (endpoint.origin is not None),
             resolver=self._resolver,
             keepalive_timeout=_KEEP_ALIVE,
             socket_factory=partial(_open_socket, endpoint.network),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import structlog
 from redis.asyncio import Redis
@@ -162,11 +163,13 @@ class Webhooks:
                 lambda: note_refusal(self._redis, self._keys, endpoint.name, why),
             )
 
-        async def paused() -> bool:
+        async def silent() -> bool:
             place = self._keys.lane(endpoint.name)
-            return await self._outage.through(
-                f"pause of {endpoint.name}", lambda: self._redis.hexists(place, "paused")
+            found: Any = await self._outage.through(
+                f"pause of {endpoint.name}", lambda: self._redis.hmget(place, "paused", "hold")
             )
+            paused, hold = found
+            return paused is not None or int(hold or 0) > self._clock.time() * 1000
 
         earlier = self._permissions.get(endpoint.name)
         permission = Permission(
@@ -175,7 +178,7 @@ class Webhooks:
             clock=self._clock,
             jitter=self._jitter,
             note=note,
-            paused=paused,
+            silent=silent,
             earlier=earlier.learned if earlier else None,
         )
         self._permissions[endpoint.name] = permission

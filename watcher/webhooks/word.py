@@ -35,10 +35,16 @@ class Word:
         self._outage = outage
         self._news = asyncio.Event()
         self._news.set()
+        self._tried = asyncio.Event()
 
     def spread(self) -> None:
         """There is something to pass on."""
         self._news.set()
+        self._tried.clear()
+
+    async def told(self) -> None:
+        """Wait until whatever there was to pass on has been, to all lanes whose part of the store answers."""
+        await self._tried.wait()
 
     async def run(self) -> None:
         """Pass on whatever there is until cancelled."""
@@ -54,13 +60,15 @@ class Word:
         """
         self._news.clear()
         others = [keys for keys in self._shards() if keys.tag != self._keys.tag]
-        if not others:
-            return
         try:
-            await pass_on(self._redis, self._keys, self._endpoint, others)
+            if others:
+                await pass_on(self._redis, self._keys, self._endpoint, others)
         except BaseException:
             self._news.set()
+            self._tried.set()
             raise
+        if not self._news.is_set():  # else there is more by now
+            self._tried.set()
 
     async def drain(self) -> None:
         """Pass on what is left, if that is possible at once."""

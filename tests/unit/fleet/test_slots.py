@@ -112,6 +112,25 @@ async def test_a_cancelled_user_leaves_nothing_used(inside: bool) -> None:
     assert users.inside[-1] == 2
 
 
+async def test_while_they_are_closed_nobody_is_let_in() -> None:
+    slots = Slots(2)
+    users = Users(slots)
+    before = slots.turns
+    with slots.closed():
+        with slots.closed():
+            await users.come(1)
+        slots.resize(3)
+        await turns()
+        assert users.inside == []
+        assert slots.turns > before
+        before = slots.turns
+    assert slots.turns > before
+    await turns()
+    assert users.inside == [1]
+    await users.end(1)
+    assert slots.used == 0
+
+
 class TestShares:
     def test_there_are_none_before_the_fleet_is_known(self) -> None:
         shares = Shares()

@@ -67,3 +67,18 @@ async def test_an_outage_is_said_once_for_all_and_over_when_all_work_again() -> 
     with capture_logs() as lines:
         await outage.through("claim one", failing(0, RedisConnectionError()))
     assert lines == []
+
+
+async def test_a_step_that_was_given_up_hides_no_later_outage() -> None:
+    """A reload during an outage gives up those of an endpoint that is left out."""
+    outage = Outage(FakeClock())
+    given_up = asyncio.create_task(outage.through("claim old", failing(2, RedisConnectionError())))
+    await settle()
+    given_up.cancel()
+    await asyncio.wait({given_up})
+    with capture_logs() as lines:
+        later = asyncio.create_task(outage.through("claim one", failing(1, RedisConnectionError())))
+        await settle()
+        later.cancel()
+        await asyncio.wait({later})
+    assert [line["event"] for line in lines] == ["webhooks.store_unavailable"]

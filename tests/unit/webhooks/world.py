@@ -15,6 +15,7 @@ from tests.fakes import FakeClock
 from tests.unit.webhooks.builders import KEYS, NOW, place, publish
 from tests.unit.webhooks.receiver import Receiver
 from watcher.clock import Clock
+from watcher.fleet.slots import Slots
 from watcher.metrics import Metrics
 from watcher.model import Event
 from watcher.settings import Endpoint
@@ -42,7 +43,9 @@ class World:
         consumer: str = "me",
         take_over_after: float = 10.0,
         wait_replicas: int = 0,
+        slots: Slots | None = None,
     ) -> Webhooks:
+        """One more; ``slots`` are those of every endpoint, its concurrency unless given."""
         return Webhooks(
             self.redis,
             self.keys,
@@ -53,6 +56,7 @@ class World:
             consumer=consumer,
             take_over_after=take_over_after,
             wait_replicas=wait_replicas,
+            slots=lambda endpoint: slots or Slots(endpoint.concurrency),
             shards=lambda: self.shards,
         )
 
