@@ -96,7 +96,7 @@ def mixture() -> Lifetimes:
 def least_delay(lifetimes: Lifetimes, inspections: float) -> float:
     """The mean delay below which nobody comes who inspects a task so often on average, whenever he likes."""
     table = Table.of(lifetimes, FINE, FINE)
-    return _greatest(lambda price: table.value(price) - price * inspections)
+    return greatest(lambda price: table.value(price) - price * inspections)
 
 
 def least_delay_in_pages(lifetimes: Lifetimes, arrival_rate: float, requests: float) -> float:
@@ -109,7 +109,7 @@ def least_delay_in_pages(lifetimes: Lifetimes, arrival_rate: float, requests: fl
     spacing = 1 / requests
     tables = [Table.of(lifetimes, (phase + 0.5) / PHASES * spacing, spacing) for phase in range(PHASES)]
     inspections = PAGE * requests / arrival_rate
-    return _greatest(lambda price: fmean(table.value(price) for table in tables) - price * inspections)
+    return greatest(lambda price: fmean(table.value(price) for table in tables) - price * inspections)
 
 
 def least_delay_beside(looks: float, others: float, granted: float) -> float:
@@ -140,7 +140,7 @@ def fewest_requests(lifetimes: Lifetimes, arrival_rate: float, delay: float, lon
         found = (table.ages[step] - table.lived[step] + costs[step] for step in range(steps))
         return (fmean(found) - delay) / price
 
-    return 1 / longest + arrival_rate * max(0.0, _greatest(looks))
+    return 1 / longest + arrival_rate * max(0.0, greatest(looks))
 
 
 @dataclass(frozen=True)
@@ -163,8 +163,8 @@ class Table:
         """V(0)."""
         return self.costs(price)[0]
 
-    def costs(self, price: float) -> list[float]:
-        """``S V`` at each age.
+    def costs(self, price: float, allowed: Sequence[bool] | None = None) -> list[float]:
+        """``S V`` at each age, with inspections at all others or at those which are ``allowed``.
 
         In terms of ``W = S V``, the cost for all tasks instead of one alive, each inspection age b is a line in S:
         ``W(a) = S(a) (price - a) + L(a) + min over b of  S(a) b + W(b) - L(b)``, with L the integral of S. Going
@@ -176,11 +176,12 @@ class Table:
         hull: list[tuple[float, float]] = []
         at = 0
         for place in range(len(ages) - 2, -1, -1):
-            slope, height = ages[place + 1], cost - lived[place + 1]
-            while len(hull) > 1 and _hidden(hull[-2], hull[-1], (slope, height)):
-                hull.pop()
-            hull.append((slope, height))
-            at = min(at, len(hull) - 1)
+            if allowed is None or allowed[place + 1] or not hull:
+                line = ages[place + 1], cost - lived[place + 1]
+                while len(hull) > 1 and _hidden(hull[-2], hull[-1], line):
+                    hull.pop()
+                hull.append(line)
+                at = min(at, len(hull) - 1)
             share = alive[place]
             lowest = share * hull[at][0] + hull[at][1]
             while at + 1 < len(hull):
@@ -220,12 +221,17 @@ def _hidden(before: tuple[float, float], line: tuple[float, float], after: tuple
     return (after[1] - before[1]) * (before[0] - line[0]) <= (line[1] - before[1]) * (before[0] - after[0])
 
 
-def _greatest(function: Callable[[float], float]) -> float:
+def greatest(
+    function: Callable[[float], float],
+    cheapest: float = CHEAPEST,
+    dearest: float = DEAREST,
+    sections: int = SECTIONS,
+) -> float:
     """The greatest value over prices of a function that rises, then falls: golden section over their logarithm."""
-    low, high = log(CHEAPEST), log(DEAREST)
+    low, high = log(cheapest), log(dearest)
     left, right = high - GOLDEN * (high - low), low + GOLDEN * (high - low)
     at_left, at_right = function(exp(left)), function(exp(right))
-    for _ in range(SECTIONS):
+    for _ in range(sections):
         if at_left > at_right:
             high, right, at_right = right, left, at_left
             left = high - GOLDEN * (high - low)

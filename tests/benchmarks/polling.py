@@ -23,6 +23,8 @@ LIFETIMES: Final[dict[str, tuple[Lifetime, bound.Lifetimes]]] = {
     "uniform": (uniform, bound.uniform(10.0, 15.0, share=0.02)),
     "mixture": (mixture, bound.mixture()),
 }
+WIDE: Final = 20
+"""Looks in the span of a page from which on it shows nearly all by whatever page it is."""
 HORIZON: Final = 120.0
 """Seconds up to which late rows are looked for.
 
@@ -121,13 +123,13 @@ class Outcome:
     def floor(self) -> float:
         """The least delay with a ladder of a single level in full pages, and what it leaves to looks.
 
-        Looks come at even requests, but for the ladder's. Where more is in flight than a page shows, tasks are
-        found by ranges.
+        Looks come at even requests, but for the ladder's. Tasks are found by ranges, and a look is either at a
+        range or by id: neither shows all, unless a page spans very many looks.
         """
         looks = self.measured.requests * (1 - self.least_ladder)
         flow, distribution = self.flow, LIFETIMES[self.flow.lifetimes][1]
         spaced = bound.least_delay_beside(looks, flow.rate / bound.PAGE, flow.requests_per_second)
-        if not flow.batch_limited:
+        if looks * bound.PAGE / flow.rate > WIDE:
             return spaced
         in_pages = bound.least_delay_in_pages(distribution, flow.rate, looks)
         return max(spaced, in_pages, least_delay_found(distribution, flow.rate, looks))
@@ -208,9 +210,9 @@ def _reading(outcomes: list[Outcome]) -> str:
         "every row again once, in full pages, which takes (arrivals / page) of the requests, "
         + ", ".join(f"{each.least_ladder:.1%} ({_name(each)})" for each in outcomes)
         + "; spends the others on looks, evenly, as far as the seconds' limit allows beside the ladder's; and, where a "
-        "page does not show all, finds each task by a full page of a range before it can ask for it by id (a dynamic "
-        "programme over the ages at requests, the least for any age and distance of the ranges). Net of its ladder, "
-        "best is "
+        f"page spans at most {WIDE} looks, finds each task by a full page of a range before it can ask for it by id, "
+        "each look being either (a dynamic programme over the ages at requests, the least for any age of the ranges, "
+        "and for a range at every so-many-th request or all but every so-many-th). Net of its ladder, best is "
         + ", ".join(f"{each.net_at_best:.2f} ({_name(each)})" for each in outcomes)
         + " times the bound"
     )
@@ -261,5 +263,5 @@ def _at_most(text: str, most: float, found: list[tuple[float, float, Outcome]]) 
     said = f"{text} at most {most:g}: {kept} of {len(found)}, at worst {worst:.2f} ({_name(outcome)}; best {best:.2f})"
     said += f", above the best by most {above:.2f} to {at_best:.2f} ({_name(which)})"
     if out_of_reach:
-        said += "; beyond anybody's reach: " + ", ".join(_name(each) for each in out_of_reach)
+        said += "; above it at best: " + ", ".join(_name(each) for each in out_of_reach)
     return [Target(said, kept == len(found))]

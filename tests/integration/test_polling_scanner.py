@@ -419,6 +419,14 @@ class TestAsking:
         assert cycle.requests == 3
         assert cycle.in_flight == 150
 
+    async def test_a_look_does_not_wait_for_the_past(self, daemon: Daemon, api: Api) -> None:
+        """What an absence has left to be read has time."""
+        api.add(life("t", T0 + 1))
+        await daemon.cycles(3, every=300)
+        del api.asked[:]
+        await daemon.cycle(20 * HOUR)
+        assert [asked_by_id(asked) for asked in api.asked[:3]] == [False, True, False]
+
     async def test_what_ends_in_several_batches_is_counted_whole(self, daemon: Daemon, api: Api) -> None:
         await daemon.cycle()
         api.add(*[life(f"t{number}", T0 + 1, (T0 + 1502, "success")) for number in range(350)])

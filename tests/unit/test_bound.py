@@ -8,8 +8,8 @@ from math import exp, log
 import pytest
 
 from tests.benchmarks.bound import (
-    PAGE,
     Lifetimes,
+    Table,
     fewest_requests,
     least_delay,
     least_delay_beside,
@@ -118,9 +118,24 @@ def test_other_requests_between_looks_widen_a_spacing_only_where_a_second_holds_
 
 @pytest.mark.parametrize(("rate", "requests"), [(20.0, 1.6), (50.0, 4.0)])
 def test_who_must_find_tasks_first_sees_them_later(rate: float, requests: float) -> None:
-    known = least_delay(TAILED, PAGE * requests / rate)
+    known = least_delay_in_pages(TAILED, rate, requests)
 
-    assert known < least_delay_found(TAILED, rate, requests) < 2 * known
+    assert 1.1 * known < least_delay_found(TAILED, rate, requests) < 1.2 * known
+
+
+def test_neither_a_range_nor_a_page_by_id_shows_all() -> None:
+    """A range of a hundred spans the five seconds of the ends, without the tail; by id goes only what was found."""
+    half_a_spacing = 1 / (2 * 1.6)
+
+    assert 1.1 * half_a_spacing < least_delay_found(TAILED, 20.0, 1.6) < 1.2 * half_a_spacing
+
+
+def test_inspections_at_every_second_age_are_those_of_a_table_twice_as_wide() -> None:
+    close, wide = Table.of(TAILED, 0.25, 0.25), Table.of(TAILED, 0.5, 0.5)
+    every_second = [place % 2 == 0 for place in range(len(close.ages))]
+
+    assert close.costs(0.05, every_second)[0] == pytest.approx(wide.value(0.05), rel=1e-3)
+    assert close.value(0.05) < 0.99 * wide.value(0.05)
 
 
 def test_finding_them_costs_next_to_nothing_where_a_page_spans_moments() -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from watcher.model import TaskId
+from watcher.model import SECOND, Micros, TaskId
 from watcher.monite.errors import InvalidPage, MoniteError, PageTokenRejected
 from watcher.polling.recorder import Recorded
 from watcher.state.coverage import Interval
@@ -57,3 +57,10 @@ class Tally:
     def api_failing(self) -> bool:
         """Whether some failure would only be met again by the cycle's other reads."""
         return any(not isinstance(each, InvalidPage | PageTokenRejected) for each in self.failures)
+
+
+def lag(state: ScopeState, now: Micros) -> float:
+    """Seconds since the oldest instant that is not covered."""
+    if state.start is None:
+        return 0.0
+    return max(0.0, (now - state.coverage.watermark(Micros(state.start.cover_from))) / SECOND)

@@ -18,6 +18,8 @@ from watcher.state.coverage import Coverage, Interval
 
 SHARES: Final = 8
 """Widths of a window that are weighed, for each page that it may fill."""
+STEPS: Final = 16
+"""Parts of a page, of any number of which a window by full pages may consist that was not read before."""
 DEEPEST: Final = 600 * SECOND
 """How far beyond the overlap the fresh window may reach back."""
 EARLY: Final = 0.5
@@ -136,12 +138,14 @@ def _in_order(
 ) -> Iterator[Option]:
     """Windows by full pages: the youngest wait unread, as they cannot have ended.
 
-    All go on from what is covered: by part of a page, of which the rest shows what was seen before, or by more, so
-    that what must be read again is not read again for a page's sake.
+    All go on from what is covered: by a page, or by more, so that what must be read again is not read again for a
+    page's sake. While all that is known fits a page by id, places are not what lacks: then they may go on by a
+    part of one, of which the rest shows what was seen before.
     """
     now, edge = situation.now, unread.edge
     span = page_span(situation.arrival_rate)
-    ends = [(Micros(floor - share * span // SHARES), edge) for share in range(SHARES - 1)]
+    parts = STEPS if len(situation.sightings) <= PAGE else 1
+    ends = [(Micros(floor - part * span // STEPS), edge) for part in range(parts)]
     ahead = span
     while edge + ahead < now:
         ends.append((floor, Micros(edge + ahead)))

@@ -12,7 +12,7 @@ from watcher.monite.errors import MoniteError, PageTokenRejected
 from watcher.monite.query import TaskQuery
 from watcher.polling import ladder
 from watcher.polling.absences import Absences
-from watcher.polling.cycle import Cycle, Tally
+from watcher.polling.cycle import Cycle, Tally, lag
 from watcher.polling.diff import Rules
 from watcher.polling.experience import Experience
 from watcher.polling.flight import PAGE
@@ -115,7 +115,7 @@ class Scanner:
             lower_bound=lower_bound(len(tally.recorded.ended), 1.0),
             recorded=tally.recorded,
             in_flight=len(self._memory.sightings),
-            lag=0.0 if now is None else _lag(tally.state, now),
+            lag=0.0 if now is None else lag(tally.state, now),
             wait=pause,
             again=tally.again,
             late=tuple(tally.late),
@@ -161,20 +161,15 @@ class Scanner:
         return self._policy.rules(state.start)
 
     async def _read_all(self, made: Plan, now: Micros, tally: Tally) -> None:
-        """Read what was planned: listings one after another, what is asked by id side by side."""
+        """Read what was planned, the present first: no look waits for what has time."""
         asked = [read.ids for read in made.reads if isinstance(read, Batch)]
-        for read in made.reads:
-            if isinstance(read, Batch) or tally.api_failing:
-                continue
-            begun_with = self._reader.requests
-            if isinstance(read, Window) and read.until is not None:
-                await self._list_in_order(read, read.until, made.name, now, tally)
-            else:
-                await self._list(read, made.name, now, tally)
-            if isinstance(read, Window) and read.rung is not None:
-                tally.again += self._reader.requests - begun_with
-        asked += self._not_shown(tally)
-        await self._ask_by_id(asked, made.name, now, tally)
+        fresh = [read for read in made.reads if isinstance(read, Window) and read.fresh]
+        others = [read for read in made.reads if not isinstance(read, Batch) and read not in fresh]
+        for window in fresh:
+            await self._list(window, made.name, now, tally)
+        await self._ask_by_id(asked + self._not_shown(tally), made.name, now, tally)
+        for read in others:
+            await self._list(read, made.name, now, tally)
 
     def _not_shown(self, tally: Tally) -> list[tuple[TaskId, ...]]:
         """What the fresh window was to show and did not, since it failed or the task is gone: asked for by id.
@@ -191,6 +186,18 @@ class Scanner:
         return [tuple(ids[at : at + PAGE]) for at in range(0, len(ids), PAGE)]
 
     async def _list(self, read: Window | Adoption, name: str, now: Micros, tally: Tally) -> None:
+        """Read a listing in the way that it asks for, unless the API is failing."""
+        if tally.api_failing:
+            return
+        begun_with = self._reader.requests
+        if isinstance(read, Window) and read.until is not None:
+            await self._list_in_order(read, read.until, name, now, tally)
+        else:
+            await self._list_whole(read, name, now, tally)
+        if isinstance(read, Window) and read.rung is not None:
+            tally.again += self._reader.requests - begun_with
+
+    async def _list_whole(self, read: Window | Adoption, name: str, now: Micros, tally: Tally) -> None:
         """Read a listing to its last page; the state moves in the same step as that page is written."""
         before = tally.state
         done = after(read, before)
@@ -230,7 +237,7 @@ class Scanner:
             low, high = window.interval.low, window.interval.high
             if read is None:
                 read = cut(window, low, min(high, Micros(low + self._experience.width)))
-                await self._list(read, name, now, tally)
+                await self._list_whole(read, name, now, tally)
                 return
             tally.state = done
             tally.shown += [read.interval] if window.fresh else []
@@ -245,6 +252,7 @@ class Scanner:
         recorded = await self._recorder.record(tasks, self._rules(before), now, before, after)
         tally.recorded += recorded  # not in one statement: others add to it meanwhile
         tally.seen.update(task.id for task in tasks)
+        self._absences.seen(task.id for task in tasks)
         self._memory.saw(tasks, now)
         return recorded
 
@@ -281,15 +289,8 @@ class Scanner:
     async def _count_absences(self, state: ScopeState, tally: Tally, now: Micros) -> None:
         """Note who was missing, and record those that have vanished."""
         self._memory.missed(tally.absent, now)
-        self._absences.seen(tally.seen)
         gone = self._absences.missed(tally.absent, now)
         vanished = {task_id: state.in_flight[task_id] for task_id in gone & state.in_flight.keys()}
         if vanished:
             tally.recorded += await self._recorder.record_vanished(vanished, self._rules(state), state)
             self._absences.seen(vanished)  # told once; should they come back, it begins anew
-
-
-def _lag(state: ScopeState, now: Micros) -> float:
-    if state.start is None:
-        return 0.0
-    return max(0.0, (now - state.coverage.watermark(Micros(state.start.cover_from))) / SECOND)

@@ -16,9 +16,11 @@ NOW = 1000.0
 EARLY = replace(POLICY, early=True)
 
 
-def flowing(rate: float, *, unread: float, unseen: float = 0.0, **changes: object) -> Situation:
-    """Tasks have come evenly; those of the last seconds have not been read, the others were seen a while ago."""
-    ages = [(unread + (number + 0.5) / rate, unseen) for number in range(int(rate * 12))]
+def flowing(
+    rate: float, *, unread: float, unseen: float = 0.0, known: float = 12.0, **changes: object
+) -> Situation:
+    """Tasks have come evenly; those of the last seconds are unread, and of some before all were seen a while ago."""
+    ages = [(unread + (number + 0.5) / rate, unseen) for number in range(int(rate * known))]
     given: dict[str, object] = {
         "sightings": seen(NOW, *ages),
         "arrival_rate": rate,
@@ -52,25 +54,25 @@ def test_the_regime_follows_from_how_many_are_in_flight(
 class TestByFullPages:
     """Where more is in flight than fits a page, windows are read by full pages, and the youngest wait."""
 
-    def trailing(self, **changes: object) -> Situation:
+    def trailing(self, known: float = 12.0, **changes: object) -> Situation:
         given: dict[str, object] = {"price": 0.05, "fresh_at": at(NOW - 1), "overlap": SECOND} | changes
-        return flowing(20.0, unread=11.5, unseen=0.2, **given)
+        return flowing(20.0, unread=11.5, unseen=0.2, known=known, **given)
 
     def test_a_page_goes_on_from_what_is_covered(self) -> None:
-        found = window(self.trailing())
+        """All of it is new where more is known than fits a page by id: a place on it is worth one there."""
+        found = window(self.trailing(known=5.5))
         assert found is not None
-        assert found.until == at(NOW - 11.5)
-        assert at(NOW - 16.5) < found.interval.low <= at(NOW - 11.5)
+        assert (found.interval.low, found.until) == (at(NOW - 11.5), at(NOW - 11.5))
 
     def test_a_page_is_one_request(self) -> None:
         (found, *_) = chosen(self.trailing())
         assert found.requests == 1
 
-    def test_its_rest_shows_those_in_flight_that_are_older(self) -> None:
+    def test_its_rest_shows_those_in_flight_that_are_older_where_a_page_by_id_has_room(self) -> None:
         """And the batch beside it is asked for the others."""
-        window, batch = chosen(self.trailing(allowed=2, price=0.001))
+        window, batch = chosen(self.trailing(known=4.5, allowed=2, price=0.001))
         assert window.shown is not None
-        assert window.shown.low < at(NOW - 11.5) < window.shown.high
+        assert at(NOW - 16.5) < window.shown.low < at(NOW - 11.5) < window.shown.high
         assert isinstance(batch.read, Batch)
 
     def test_what_is_to_be_read_again_is_read_with_more_than_a_page_of_new_ones(self) -> None:
