@@ -55,9 +55,15 @@ async def test_a_store_away_at_the_start_and_in_the_middle_is_waited_for(
     del settings["WATCHER_REDIS__DATA_DIR"]
     async with running(settings, directory) as daemon:
         await until_not_ready(daemon, "the store is away")
+
+        async def told() -> bool | None:
+            return True if said(daemon, "store.unavailable") else None
+
+        await eventually(told, "the log never said that the store is away")
         await store.start()
         try:
             await until_ready(daemon)
+            assert len(said(daemon, "store.unavailable")) == 1
             await until_all_published(sandbox, url)
             await store.stop()
             await until_not_ready(daemon, "the store is away")
