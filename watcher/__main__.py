@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import sys
 from typing import Annotated, Final
@@ -23,6 +24,9 @@ from watcher.errors import ConfigurationError, WatcherError
 
 MISCONFIGURED: Final = 2
 FAILED: Final = 1
+
+_FULL: Final = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO})
+"""What a file says that takes no more, or the disk that it is on."""
 
 app = typer.Typer(
     name="watcher",
@@ -56,23 +60,25 @@ def _options(
 def main() -> None:
     """Run a command. Exit codes: 0 done, 1 the check or the job failed, 2 wrong usage or configuration."""
     try:
-        app()
+        try:
+            app()
+        finally:
+            sys.stdout.flush()
     except ConfigurationError as error:
         typer.echo("\n".join(error.faults), err=True)
         sys.exit(MISCONFIGURED)
     except WatcherError as error:
         typer.echo(str(error), err=True)
         sys.exit(FAILED)
-    finally:
-        _write_out()
-
-
-def _write_out() -> None:
-    """Write what is still to be written, unless whoever was to read it has gone, as ``head`` does."""
-    try:
-        sys.stdout.flush()
-    except BrokenPipeError:
+    except OSError as error:
+        full = error.errno in _FULL and error.filename is None
+        if not (full or isinstance(error, BrokenPipeError)):
+            raise
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # Python writes it out once more
+        if full:  # of a reader who has gone, as head does, nobody needs to be told
+            typer.echo(
+                f"standard output takes no more ({error.strerror}): make room, or send it elsewhere", err=True
+            )
         sys.exit(FAILED)
 
 

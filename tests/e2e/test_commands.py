@@ -134,6 +134,28 @@ async def test_a_reader_that_goes_is_not_told_so(directory: Path, sandbox: Sandb
             assert await unread(*words) == (1, b""), words
 
 
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="this system has no /dev/full")
+@pytest.mark.parametrize("buffered", [True, False])
+async def test_a_full_disk_is_said_in_a_line(directory: Path, sandbox: Sandbox, buffered: bool) -> None:
+    unbuffered = "" if buffered else "1"
+    settings = settings_for(sandbox.base_url, directory, PYTHONUNBUFFERED=unbuffered)
+    async with running(settings, directory) as daemon:
+        await until_ready(daemon)
+        for words in (["--version"], ["check"], ["status"], ["tail", "--from", "beginning"]):
+            full = os.open("/dev/full", os.O_WRONLY)
+            try:
+                process = await started(settings, *words, stdout=full)
+            finally:
+                os.close(full)
+            _, err = await process.communicate()
+            assert (process.returncode, err.decode().splitlines()) == (
+                1,
+                [
+                    "standard output takes no more (No space left on device): make room, or send it elsewhere",
+                ],
+            ), words
+
+
 async def test_check_names_everything_that_fails(directory: Path, sandbox: Sandbox) -> None:
     endpoints = [
         webhook("nowhere", "http://127.0.0.1:1/", new_secret()),

@@ -106,7 +106,9 @@ class Spread:
                 # Whoever has begun its work says so itself. Nobody has before the layout was seen.
                 if not (seen or said):
                     log.warning(
-                        "store.unavailable", error=str(error), mend="start the store, or mend WATCHER_REDIS__URL"
+                        "store.unavailable",
+                        error=str(error),
+                        mend="start the store, or mend WATCHER_REDIS__URL",
                     )
                     said = True
             await self._clock.sleep(LOOK)
