@@ -59,6 +59,7 @@ def _options(
 
 def main() -> None:
     """Run a command. Exit codes: 0 done, 1 the check or the job failed, 2 wrong usage or configuration."""
+    _open_standard_files()
     try:
         try:
             app()
@@ -80,6 +81,19 @@ def main() -> None:
                 f"standard output takes no more ({error.strerror}): make room, or send it elsewhere", err=True
             )
         sys.exit(FAILED)
+
+
+def _open_standard_files() -> None:
+    """Open the standard files that whoever started this has closed.
+
+    What is opened next would take their numbers, and the event loop aborts where it is to close one of those.
+    """
+    for name, number, mode in (("stdin", 0, "r"), ("stdout", 1, "w"), ("stderr", 2, "w")):
+        if getattr(sys, name) is None:
+            os.set_inheritable(
+                os.open(os.devnull, os.O_RDWR), True
+            )  # the lowest number that is free: this one
+            setattr(sys, name, os.fdopen(number, mode, closefd=False))
 
 
 if __name__ == "__main__":

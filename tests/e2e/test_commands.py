@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import shlex
 import socket
 import sys
 from asyncio.subprocess import DEVNULL, PIPE, Process
@@ -154,6 +155,16 @@ async def test_a_full_disk_is_said_in_a_line(directory: Path, sandbox: Sandbox, 
                     "standard output takes no more (No space left on device): make room, or send it elsewhere",
                 ],
             ), words
+
+
+@pytest.mark.parametrize("closed", ["<&-", ">&-", "<&- >&-", "<&- >&- 2>&-"])
+async def test_closed_standard_files_do_no_harm(directory: Path, sandbox: Sandbox, closed: str) -> None:
+    settings = settings_for(sandbox.base_url, directory)
+    called = f"{shlex.quote(sys.executable)} -m watcher check {closed}"
+    process = await asyncio.create_subprocess_shell(
+        called, env={**os.environ, **settings}, stdout=PIPE, stderr=PIPE
+    )
+    assert ((await process.communicate())[1], process.returncode) == (b"", 0)
 
 
 async def test_check_names_everything_that_fails(directory: Path, sandbox: Sandbox) -> None:
