@@ -185,6 +185,8 @@ async def test_check_names_everything_that_fails(directory: Path, sandbox: Sandb
     lines = out.splitlines()
     assert code == 1
     assert [line.split()[0] for line in lines] == ["ok", "FAIL", "FAIL", "FAIL", "FAIL", "FAIL"]
+    assert lines[1].endswith("; see WATCHER_MONITE__TOKEN")
+    assert lines[2].endswith("; see WATCHER_REDIS__URL")
     assert "cannot connect to 127.0.0.1:1" in lines[3]
     assert "does not resolve" in lines[4]
     assert "which the address policy refuses" in lines[5]
@@ -233,6 +235,7 @@ async def test_what_others_wrote_is_shown_as_it_is(directory: Path) -> None:
         (["run"], {**TOKEN, "WATCHER_REDIS__DATA_DIR": "/x" * 99}, 2, "WATCHER_REDIS__DATA_DIR: is too long"),
         (["reshard", "--to", "0"], {}, 2, "--to: must be from 1 to 256"),
         (["status"], {}, 1, "no daemon runs its store in"),
+        (["status"], {"WATCHER_REDIS__URL": "redis://127.0.0.1:1/0"}, 1, "; see WATCHER_REDIS__URL"),
         (["tail", "--from", "yesterday"], {}, 2, "--from: 'yesterday' is not a time"),
         (["tail", "--from", "5-99999999999999999999999"], {}, 2, "is not a time; give now"),
         (

@@ -9,14 +9,15 @@ from dataclasses import dataclass
 
 from watcher.alerts.notifier import check_urls
 from watcher.clock import SystemClock
-from watcher.errors import StoreBusy, StoreError, WatcherError
+from watcher.errors import StoreBusy, StoreError, StoreUnavailable, WatcherError
 from watcher.metrics import Metrics
 from watcher.model import Scope
 from watcher.monite.budget import Budget
+from watcher.monite.errors import MoniteError, Reason
 from watcher.monite.opened import open_api
 from watcher.monite.query import EntityQuery, TaskQuery
 from watcher.ops.reach import CheckError, reach
-from watcher.settings import Settings
+from watcher.settings import MoniteSettings, Settings
 from watcher.state.connection import connect
 from watcher.state.durability import weaknesses
 from watcher.state.embedded import EmbeddedServer
@@ -79,6 +80,31 @@ async def _durability(settings: Settings) -> list[Finding]:
 
 async def _api(settings: Settings) -> str:
     """Authenticate and list once."""
+    try:
+        return await _listed(settings)
+    except MoniteError as error:
+        blamed = _blamed(error.reason, settings.monite)
+        raise CheckError(f"{error}; see {blamed}" if blamed else str(error)) from error
+
+
+def _blamed(reason: Reason, wanted: MoniteSettings) -> str:
+    """The settings that may be why; none where the API itself is in trouble."""
+    token = "WATCHER_MONITE__TOKEN"  # noqa: S105 - a setting's name
+    credentials = token if wanted.token else "WATCHER_MONITE__CLIENT_ID and WATCHER_MONITE__CLIENT_SECRET"
+    match reason:
+        case "unauthorized":
+            return credentials
+        case "scope_rejected":
+            return "WATCHER_MONITE__ENTITIES" if wanted.entities else credentials
+        case "rejected":
+            return "WATCHER_MONITE__BASE_URL and WATCHER_MONITE__API_VERSION"
+        case "transport" | "timeout" | "redirect" | "not_json" | "invalid_page":
+            return "WATCHER_MONITE__BASE_URL"
+        case _:
+            return ""
+
+
+async def _listed(settings: Settings) -> str:
     clock = SystemClock()
     wanted = settings.monite
     budget = Budget(wanted.requests_per_second, clock)
@@ -97,7 +123,10 @@ async def _store(settings: Settings) -> str:
     """Reach the store; an embedded one is started for a moment unless a daemon runs it already."""
     wanted = settings.redis
     if wanted.url is not None:
-        return await _answers(wanted.url.get_secret_value(), settings)
+        try:
+            return await _answers(wanted.url.get_secret_value(), settings)
+        except StoreUnavailable as error:
+            raise CheckError(f"{error}; see WATCHER_REDIS__URL") from error
     server = EmbeddedServer(wanted.data_dir, wanted.port)
     try:
         await server.start()
