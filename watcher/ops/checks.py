@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from contextlib import aclosing
 from dataclasses import dataclass
+from typing import Final
 
 from watcher.alerts.notifier import check_urls
 from watcher.clock import SystemClock
@@ -26,6 +27,9 @@ from watcher.state.inspection import inspect
 from watcher.state.layout import shards_of
 from watcher.state.spread import fitting
 from watcher.state.store import store_errors
+
+OLDEST: Final = 7
+"""Major version of the oldest Redis that works."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,8 +149,21 @@ async def _answers(url: str, settings: Settings) -> str:
             info = await redis.info("server")
         await fitting(redis, namespace, shards)
         await readable(redis, shards_of(namespace, shards))
+    return f"{supported(info)} answers"
+
+
+def supported(info: Mapping[str, object]) -> str:
+    """Name and version of a server that says this of itself; Valkey calls itself a Redis 7.2 besides.
+
+    Raises:
+        CheckError: it is older than what the store's scripts need.
+    """
     name = "Valkey" if info.get("server_name") == "valkey" else "Redis"
-    return f"{name} {info.get('valkey_version') or info.get('redis_version')} answers"
+    version = f"{name} {info.get('valkey_version') or info.get('redis_version')}"
+    major = str(info.get("redis_version")).partition(".")[0]
+    if major.isdigit() and int(major) < OLDEST:
+        raise CheckError(f"{version} is too old; run Redis {OLDEST}.0 or newer, or Valkey")
+    return version
 
 
 async def _alerts(settings: Settings) -> str:
