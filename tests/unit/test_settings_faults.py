@@ -25,6 +25,7 @@ from tests.unit.test_settings import ENTITY, endpoint, fault, faults
         ("MONITE__BASE_URL", "https://api.monite.com/ v1", "holds white space"),
         ("MONITE__BASE_URL", "https://api.monite.com\n/v1", "holds white space"),
         ("MONITE__API_VERSION", "latest", "'latest' is not a version of the API"),
+        ("MONITE__API_VERSION", "2024-13-45", "'2024-13-45' is not a version of the API"),
         ("MONITE__TOKEN", "two words", "holds a space"),
         ("MONITE__TOKEN", "line\n", "a line break"),
         ("MONITE__TOKEN", "clé", "outside ASCII"),
