@@ -63,13 +63,14 @@ async def run_checks(settings: Settings, show: Callable[[Finding], None]) -> lis
         show(finding)
         findings.append(finding)
         if name == "store" and finding.good:
-            for doubt in await _durability(settings):
-                show(doubt)
+            for more in await _durability(settings):
+                show(more)
+                findings.append(more)
     return findings
 
 
 async def _durability(settings: Settings) -> list[Finding]:
-    """What the store's own settings put at risk. An embedded one's are the watcher's."""
+    """What the store's own settings put at risk, or make impossible. An embedded one's are the watcher's."""
     wanted = settings.redis
     if wanted.url is None:
         return []
@@ -79,7 +80,9 @@ async def _durability(settings: Settings) -> list[Finding]:
         except StoreError as error:
             return [Finding("store", True, f"its settings could not be checked: {error}", doubt=True)]
     found = weaknesses(readings, failover=wanted.survives_a_server, wait_replicas=wanted.wait_replicas)
-    return [Finding("store", True, str(weakness), doubt=True) for weakness in found]
+    return [
+        Finding("store", not weakness.fatal, str(weakness), doubt=not weakness.fatal) for weakness in found
+    ]
 
 
 async def _api(settings: Settings) -> str:
