@@ -237,6 +237,8 @@ def absolute(value: Path) -> Path:
         raise ValueError(
             f"{str(value)!r} names a home directory that is not known; give it in full"
         ) from None
+    except OSError:
+        raise ValueError(f"{value} is relative, and the working directory is gone; give it in full") from None
 
 
 def directory(value: Path) -> Path:
