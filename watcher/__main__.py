@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import sys
 from typing import Annotated, Final
@@ -23,6 +24,9 @@ from watcher.errors import ConfigurationError, WatcherError
 
 MISCONFIGURED: Final = 2
 FAILED: Final = 1
+
+_FULL: Final = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO})
+"""What a file says that takes no more, or the disk that it is on."""
 
 app = typer.Typer(
     name="watcher",
@@ -55,25 +59,41 @@ def _options(
 
 def main() -> None:
     """Run a command. Exit codes: 0 done, 1 the check or the job failed, 2 wrong usage or configuration."""
+    _open_standard_files()
     try:
-        app()
+        try:
+            app()
+        finally:
+            sys.stdout.flush()
     except ConfigurationError as error:
         typer.echo("\n".join(error.faults), err=True)
         sys.exit(MISCONFIGURED)
     except WatcherError as error:
         typer.echo(str(error), err=True)
         sys.exit(FAILED)
-    finally:
-        _write_out()
-
-
-def _write_out() -> None:
-    """Write what is still to be written, unless whoever was to read it has gone, as ``head`` does."""
-    try:
-        sys.stdout.flush()
-    except BrokenPipeError:
+    except OSError as error:
+        full = error.errno in _FULL and error.filename is None
+        if not (full or isinstance(error, BrokenPipeError)):
+            raise
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # Python writes it out once more
+        if full:  # of a reader who has gone, as head does, nobody needs to be told
+            typer.echo(
+                f"standard output takes no more ({error.strerror}): make room, or send it elsewhere", err=True
+            )
         sys.exit(FAILED)
+
+
+def _open_standard_files() -> None:
+    """Open the standard files that whoever started this has closed.
+
+    What is opened next would take their numbers, and the event loop aborts where it is to close one of those.
+    """
+    for name, number, mode in (("stdin", 0, "r"), ("stdout", 1, "w"), ("stderr", 2, "w")):
+        if getattr(sys, name) is None:
+            os.set_inheritable(
+                os.open(os.devnull, os.O_RDWR), True
+            )  # the lowest number that is free: this one
+            setattr(sys, name, os.fdopen(number, mode, closefd=False))
 
 
 if __name__ == "__main__":

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import shlex
 import socket
 import sys
 from asyncio.subprocess import DEVNULL, PIPE, Process
@@ -134,6 +135,38 @@ async def test_a_reader_that_goes_is_not_told_so(directory: Path, sandbox: Sandb
             assert await unread(*words) == (1, b""), words
 
 
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="this system has no /dev/full")
+@pytest.mark.parametrize("buffered", [True, False])
+async def test_a_full_disk_is_said_in_a_line(directory: Path, sandbox: Sandbox, buffered: bool) -> None:
+    unbuffered = "" if buffered else "1"
+    settings = settings_for(sandbox.base_url, directory, PYTHONUNBUFFERED=unbuffered)
+    async with running(settings, directory) as daemon:
+        await until_ready(daemon)
+        for words in (["--version"], ["check"], ["status"], ["tail", "--from", "beginning"]):
+            full = os.open("/dev/full", os.O_WRONLY)
+            try:
+                process = await started(settings, *words, stdout=full)
+            finally:
+                os.close(full)
+            _, err = await process.communicate()
+            assert (process.returncode, err.decode().splitlines()) == (
+                1,
+                [
+                    "standard output takes no more (No space left on device): make room, or send it elsewhere",
+                ],
+            ), words
+
+
+@pytest.mark.parametrize("closed", ["<&-", ">&-", "<&- >&-", "<&- >&- 2>&-"])
+async def test_closed_standard_files_do_no_harm(directory: Path, sandbox: Sandbox, closed: str) -> None:
+    settings = settings_for(sandbox.base_url, directory)
+    called = f"{shlex.quote(sys.executable)} -m watcher check {closed}"
+    process = await asyncio.create_subprocess_shell(
+        called, env={**os.environ, **settings}, stdout=PIPE, stderr=PIPE
+    )
+    assert ((await process.communicate())[1], process.returncode) == (b"", 0)
+
+
 async def test_check_names_everything_that_fails(directory: Path, sandbox: Sandbox) -> None:
     endpoints = [
         webhook("nowhere", "http://127.0.0.1:1/", new_secret()),
@@ -152,6 +185,8 @@ async def test_check_names_everything_that_fails(directory: Path, sandbox: Sandb
     lines = out.splitlines()
     assert code == 1
     assert [line.split()[0] for line in lines] == ["ok", "FAIL", "FAIL", "FAIL", "FAIL", "FAIL"]
+    assert lines[1].endswith("; see WATCHER_MONITE__TOKEN")
+    assert lines[2].endswith("; see WATCHER_REDIS__URL")
     assert "cannot connect to 127.0.0.1:1" in lines[3]
     assert "does not resolve" in lines[4]
     assert "which the address policy refuses" in lines[5]
@@ -200,6 +235,7 @@ async def test_what_others_wrote_is_shown_as_it_is(directory: Path) -> None:
         (["run"], {**TOKEN, "WATCHER_REDIS__DATA_DIR": "/x" * 99}, 2, "WATCHER_REDIS__DATA_DIR: is too long"),
         (["reshard", "--to", "0"], {}, 2, "--to: must be from 1 to 256"),
         (["status"], {}, 1, "no daemon runs its store in"),
+        (["status"], {"WATCHER_REDIS__URL": "redis://127.0.0.1:1/0"}, 1, "; see WATCHER_REDIS__URL"),
         (["tail", "--from", "yesterday"], {}, 2, "--from: 'yesterday' is not a time"),
         (["tail", "--from", "5-99999999999999999999999"], {}, 2, "is not a time; give now"),
         (

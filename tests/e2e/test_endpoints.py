@@ -138,6 +138,8 @@ async def test_dead_letters_are_listed_retried_and_dropped(directory: Path, sand
             code, _, err = await command(settings, "deadletters", "list", "--endpoint", "other")
             assert (code, "none is called other" in err) == (2, True)
 
+            code, out, err = await command(settings, "deadletters", "drop", str(one["id"]), "1-1", "--yes")
+            assert (code, out, err) == (1, "", "1-1: no such dead letter; nothing was done\n")
             broken = False
             sent = len(endpoint.ids)
             code, out, err = await command(settings, "deadletters", "retry", str(one["id"]), "--yes")

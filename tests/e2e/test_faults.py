@@ -6,6 +6,9 @@ import json
 import signal
 from pathlib import Path
 
+from aiohttp import web
+from aiohttp.test_utils import TestServer
+
 from tests.servers import free_port
 from watcher.clock import SystemClock
 from watcher.model import from_seconds
@@ -55,9 +58,15 @@ async def test_a_store_away_at_the_start_and_in_the_middle_is_waited_for(
     del settings["WATCHER_REDIS__DATA_DIR"]
     async with running(settings, directory) as daemon:
         await until_not_ready(daemon, "the store is away")
+
+        async def told() -> bool | None:
+            return True if said(daemon, "store.unavailable") else None
+
+        await eventually(told, "the log never said that the store is away")
         await store.start()
         try:
             await until_ready(daemon)
+            assert len(said(daemon, "store.unavailable")) == 1
             await until_all_published(sandbox, url)
             await store.stop()
             await until_not_ready(daemon, "the store is away")
@@ -84,6 +93,25 @@ async def test_a_rejected_token_is_named_once_and_readiness_says_so(
         assert len(failing) == 1
         assert failing[0]["reason"] == "unauthorized"
         assert failing[0]["request_id"]
+
+
+async def test_an_api_that_wants_no_requests_for_long_is_said_and_so_it_is_after_a_restart(
+    directory: Path,
+) -> None:
+    async def later(_: web.Request) -> web.Response:
+        return web.Response(status=429, headers={"Retry-After": "3600"})
+
+    app = web.Application()
+    app.router.add_get("/v1/ocr_tasks", later)
+    async with TestServer(app) as api:
+        settings = settings_for(str(api.make_url("/v1")), directory)
+        async with running(settings, directory) as daemon:
+            await until_not_ready(daemon, "no complete scan yet (the API wants no requests for another 3")
+            assert [line["seconds"] for line in said(daemon, "monite.paused")] == [3600]
+            await daemon.stop()
+            daemon.log.unlink()
+            await daemon.start()
+            await until_not_ready(daemon, "no complete scan yet (the API wants no requests for another 3")
 
 
 async def test_an_endpoint_that_never_answers_leaves_the_others_alone(

@@ -144,6 +144,7 @@ async def test_the_command_says_whether_it_has_faults(option: tuple[str, ...], s
         (["--port", "70000"], ["--port: must be from 0 to 65535, not 70000"]),
         (["--rate", "-1"], ["--rate: must be 0 or more, not -1.0"]),
         (["--rate", "nan"], ["--rate: must be 0 or more, not nan"]),
+        (["--rate", "1e12"], ["--rate: must be at most 1000, not 1e+12"]),
         (["--lifetime-scale", "0"], ["--lifetime-scale: must be more than 0, not 0.0"]),
         (["--requests-per-second", "-5"], ["--requests-per-second: must be 0 or more, not -5"]),
         (["--token-seconds", "0"], ["--token-seconds: must be 1 or more, not 0"]),

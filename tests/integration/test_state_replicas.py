@@ -67,6 +67,16 @@ async def test_the_daemon_says_each_weakness_once_and_check_shows_it(redis_url: 
     assert [each.text.partition(":")[0] for each in shown if each.doubt] == ["appendonly is no"]
 
 
+async def test_check_fails_where_the_store_takes_no_writes(pair: tuple[Node, Node]) -> None:
+    shown: list[Finding] = []
+    settings = Settings.model_validate(
+        {"monite": {"base_url": "http://127.0.0.1:9", "token": "x"}, "redis": {"url": pair[1].url}}
+    )
+    found = await run_checks(settings, shown.append)
+    (store,) = [each for each in shown if each.text.startswith("role is replica: it refuses every write")]
+    assert (store.good, store.doubt, store in found) == (False, False, True)
+
+
 async def test_where_it_may_not_be_asked_it_says_so(redis_url: str, redis_server: Server) -> None:
     with sync_redis.Redis.from_url(redis_server.url) as admin:
         admin.execute_command("ACL", "SETUSER", "few", "on", "nopass", "~*", "+@all", "-config", "-info")

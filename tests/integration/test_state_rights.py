@@ -89,6 +89,7 @@ async def everything(redis: Any) -> None:
     await budget.acquire()
     await budget.pause_until(clock.monotonic() + 1)
     assert await budget.remaining() == 0
+    assert await budget.paused_for() > 0
     await Weights(redis, keys).exchange(Weight(1.0, 1))
     hints = HintStream(redis, keys)
     await hints.append([Hint.of("0bad781f-db62-4ae7-aa32-0ded80b10972", "", "stream")])

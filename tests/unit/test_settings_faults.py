@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from tests.unit.test_settings import ENTITY, endpoint, fault, faults
@@ -25,6 +27,7 @@ from tests.unit.test_settings import ENTITY, endpoint, fault, faults
         ("MONITE__BASE_URL", "https://api.monite.com/ v1", "holds white space"),
         ("MONITE__BASE_URL", "https://api.monite.com\n/v1", "holds white space"),
         ("MONITE__API_VERSION", "latest", "'latest' is not a version of the API"),
+        ("MONITE__API_VERSION", "2024-13-45", "'2024-13-45' is not a version of the API"),
         ("MONITE__TOKEN", "two words", "holds a space"),
         ("MONITE__TOKEN", "line\n", "a line break"),
         ("MONITE__TOKEN", "clé", "outside ASCII"),
@@ -158,6 +161,18 @@ def test_a_wrong_value(name: str, text: str, told: str) -> None:
 )
 def test_values_that_do_not_go_together(environ: dict[str, str], line: str) -> None:
     assert fault(**environ).startswith(line)
+
+
+def test_a_relative_path_where_the_working_directory_is_gone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "gone").mkdir()
+    monkeypatch.chdir(tmp_path / "gone")
+    (tmp_path / "gone").rmdir()
+    told = fault(REDIS__DATA_DIR="store")
+    assert told == (
+        "WATCHER_REDIS__DATA_DIR: store is relative, and the working directory is gone; give it in full"
+    )
 
 
 def test_all_faults_are_told_at_once() -> None:

@@ -129,7 +129,7 @@ async def open_store(settings: Settings) -> AsyncIterator[Redis]:
             await readable(redis, all_keys(settings))
         except StoreUnavailable as error:
             if wanted.url is not None:
-                raise
+                raise StoreUnavailable(f"{error}; see WATCHER_REDIS__URL") from error
             raise StoreError(
                 f"no daemon runs its store in {wanted.data_dir}: start `watcher run`, "
                 "or point WATCHER_REDIS__DATA_DIR or WATCHER_REDIS__URL at the store that is meant"

@@ -13,7 +13,7 @@ from redis.asyncio import Redis
 from watcher.cli.common import all_places, confirm, console, event_loop, event_pattern, open_store
 from watcher.cli.times import instant
 from watcher.clock import SystemClock
-from watcher.errors import ConfigurationError
+from watcher.errors import ConfigurationError, WatcherError
 from watcher.settings import Settings, load_settings
 from watcher.state.keys import Keys
 from watcher.state.store import store_errors
@@ -155,12 +155,22 @@ async def _change(
     yes: bool,
     question: str,
 ) -> int:
-    """Do something with all that are meant, after asking; how many."""
+    """Do something with all that are meant, after asking; how many.
+
+    Raises:
+        WatcherError: an id that was given is that of none which is meant; then nothing is done.
+    """
     async with open_store(settings) as redis:
-        chosen = [
-            (keys, name, [letter.id async for letter in letters(redis, keys, name, choice)])
-            for keys, name in await _places(settings, redis, endpoint)
-        ]
+        chosen: list[tuple[Keys, str, list[str]]] = []
+        missing = set(choice.ids)
+        for keys, name in await _places(settings, redis, endpoint):
+            found = [letter async for letter in letters(redis, keys, name, choice)]
+            chosen.append((keys, name, [letter.id for letter in found]))
+            missing -= {each for letter in found for each in (letter.id, letter.event_id)}
+        if missing:
+            raise WatcherError(
+                "\n".join(f"{each}: no such dead letter; nothing was done" for each in sorted(missing))
+            )
         count = sum(len(ids) for _, _, ids in chosen)
         if count and not yes:
             confirm(question.format(count))

@@ -15,6 +15,8 @@ from watcher.sandbox import NO_FAULTS, USUAL_FAULTS, Faults, Sandbox, Served, Wo
 
 _BACKLOG_SECONDS = 60.0
 """Arrivals before the start, so that the first listing has something to show."""
+MOST_RATE = 1000
+"""Tasks a second at most: those of the backlog alone then keep the first listing waiting for seconds."""
 
 
 def sandbox(
@@ -40,17 +42,14 @@ def sandbox(
 
     It takes any client credentials, and any bearer token that is not empty, expired or `invalid`.
     """
-    wrong = []
-    if not 0 <= port <= 65535:
-        wrong.append(f"--port: must be from 0 to 65535, not {port}")
-    if requests_per_second < 0:
-        wrong.append(f"--requests-per-second: must be 0 or more, not {requests_per_second}")
-    if token_seconds < 1:
-        wrong.append(f"--token-seconds: must be 1 or more, not {token_seconds}")
+    wrong = _wrong(port, rate, requests_per_second, token_seconds)
     settings = WorldSettings(backlog_seconds=_BACKLOG_SECONDS, seed=seed)
     try:
         settings = WorldSettings(
-            backlog_seconds=_BACKLOG_SECONDS, seed=seed, rate=rate, lifetime_scale=lifetime_scale
+            backlog_seconds=_BACKLOG_SECONDS,
+            seed=seed,
+            rate=min(rate, MOST_RATE),
+            lifetime_scale=lifetime_scale,
         )
     except ValueError as problem:
         name, _, what = str(problem).partition(" ")
@@ -79,6 +78,19 @@ def sandbox(
         for line in problem.faults:
             typer.echo(line, err=True)
         raise typer.Exit(2) from None
+
+
+def _wrong(port: int, rate: float, requests_per_second: int, token_seconds: int) -> list[str]:
+    wrong = []
+    if not 0 <= port <= 65535:
+        wrong.append(f"--port: must be from 0 to 65535, not {port}")
+    if rate > MOST_RATE:
+        wrong.append(f"--rate: must be at most {MOST_RATE}, not {rate:g}")
+    if requests_per_second < 0:
+        wrong.append(f"--requests-per-second: must be 0 or more, not {requests_per_second}")
+    if token_seconds < 1:
+        wrong.append(f"--token-seconds: must be 1 or more, not {token_seconds}")
+    return wrong
 
 
 async def _serve(

@@ -3,20 +3,22 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from contextlib import aclosing
 from dataclasses import dataclass
+from typing import Final
 
 from watcher.alerts.notifier import check_urls
 from watcher.clock import SystemClock
-from watcher.errors import StoreBusy, StoreError, WatcherError
+from watcher.errors import StoreBusy, StoreError, StoreUnavailable, WatcherError
 from watcher.metrics import Metrics
 from watcher.model import Scope
 from watcher.monite.budget import Budget
+from watcher.monite.errors import MoniteError, Reason
 from watcher.monite.opened import open_api
 from watcher.monite.query import EntityQuery, TaskQuery
 from watcher.ops.reach import CheckError, reach
-from watcher.settings import Settings
+from watcher.settings import MoniteSettings, Settings
 from watcher.state.connection import connect
 from watcher.state.durability import weaknesses
 from watcher.state.embedded import EmbeddedServer
@@ -25,6 +27,9 @@ from watcher.state.inspection import inspect
 from watcher.state.layout import shards_of
 from watcher.state.spread import fitting
 from watcher.state.store import store_errors
+
+OLDEST: Final = 7
+"""Major version of the oldest Redis that works."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,13 +63,14 @@ async def run_checks(settings: Settings, show: Callable[[Finding], None]) -> lis
         show(finding)
         findings.append(finding)
         if name == "store" and finding.good:
-            for doubt in await _durability(settings):
-                show(doubt)
+            for more in await _durability(settings):
+                show(more)
+                findings.append(more)
     return findings
 
 
 async def _durability(settings: Settings) -> list[Finding]:
-    """What the store's own settings put at risk. An embedded one's are the watcher's."""
+    """What the store's own settings put at risk, or make impossible. An embedded one's are the watcher's."""
     wanted = settings.redis
     if wanted.url is None:
         return []
@@ -74,11 +80,38 @@ async def _durability(settings: Settings) -> list[Finding]:
         except StoreError as error:
             return [Finding("store", True, f"its settings could not be checked: {error}", doubt=True)]
     found = weaknesses(readings, failover=wanted.survives_a_server, wait_replicas=wanted.wait_replicas)
-    return [Finding("store", True, str(weakness), doubt=True) for weakness in found]
+    return [
+        Finding("store", not weakness.fatal, str(weakness), doubt=not weakness.fatal) for weakness in found
+    ]
 
 
 async def _api(settings: Settings) -> str:
     """Authenticate and list once."""
+    try:
+        return await _listed(settings)
+    except MoniteError as error:
+        blamed = _blamed(error.reason, settings.monite)
+        raise CheckError(f"{error}; see {blamed}" if blamed else str(error)) from error
+
+
+def _blamed(reason: Reason, wanted: MoniteSettings) -> str:
+    """The settings that may be why; none where the API itself is in trouble."""
+    token = "WATCHER_MONITE__TOKEN"  # noqa: S105 - a setting's name
+    credentials = token if wanted.token else "WATCHER_MONITE__CLIENT_ID and WATCHER_MONITE__CLIENT_SECRET"
+    match reason:
+        case "unauthorized":
+            return credentials
+        case "scope_rejected":
+            return "WATCHER_MONITE__ENTITIES" if wanted.entities else credentials
+        case "rejected":
+            return "WATCHER_MONITE__BASE_URL and WATCHER_MONITE__API_VERSION"
+        case "transport" | "timeout" | "redirect" | "not_json" | "invalid_page":
+            return "WATCHER_MONITE__BASE_URL"
+        case _:
+            return ""
+
+
+async def _listed(settings: Settings) -> str:
     clock = SystemClock()
     wanted = settings.monite
     budget = Budget(wanted.requests_per_second, clock)
@@ -97,7 +130,10 @@ async def _store(settings: Settings) -> str:
     """Reach the store; an embedded one is started for a moment unless a daemon runs it already."""
     wanted = settings.redis
     if wanted.url is not None:
-        return await _answers(wanted.url.get_secret_value(), settings)
+        try:
+            return await _answers(wanted.url.get_secret_value(), settings)
+        except StoreUnavailable as error:
+            raise CheckError(f"{error}; see WATCHER_REDIS__URL") from error
     server = EmbeddedServer(wanted.data_dir, wanted.port)
     try:
         await server.start()
@@ -116,8 +152,21 @@ async def _answers(url: str, settings: Settings) -> str:
             info = await redis.info("server")
         await fitting(redis, namespace, shards)
         await readable(redis, shards_of(namespace, shards))
+    return f"{supported(info)} answers"
+
+
+def supported(info: Mapping[str, object]) -> str:
+    """Name and version of a server that says this of itself; Valkey calls itself a Redis 7.2 besides.
+
+    Raises:
+        CheckError: it is older than what the store's scripts need.
+    """
     name = "Valkey" if info.get("server_name") == "valkey" else "Redis"
-    return f"{name} {info.get('valkey_version') or info.get('redis_version')} answers"
+    version = f"{name} {info.get('valkey_version') or info.get('redis_version')}"
+    major = str(info.get("redis_version")).partition(".")[0]
+    if major.isdigit() and int(major) < OLDEST:
+        raise CheckError(f"{version} is too old; run Redis {OLDEST}.0 or newer, or Valkey")
+    return version
 
 
 async def _alerts(settings: Settings) -> str:

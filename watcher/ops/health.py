@@ -32,12 +32,17 @@ class ShardFacts:
 
 @dataclass(frozen=True, slots=True)
 class Facts:
-    """What readiness depends on; ``interval`` in seconds, ``store_trouble`` None while the store answers."""
+    """What readiness depends on.
+
+    ``interval`` is in seconds, ``store_trouble`` None while the store answers, and ``paused`` the seconds for which the
+    API wants no requests, 0 when it takes them.
+    """
 
     interval: float
     store_trouble: str | None
     dead_workers: Sequence[str]
     shards: Sequence[ShardFacts]
+    paused: float = 0.0
 
 
 def reasons_not_ready(facts: Facts) -> list[str]:
@@ -45,17 +50,19 @@ def reasons_not_ready(facts: Facts) -> list[str]:
     reasons = [f"worker {name} has died and is being started again" for name in facts.dead_workers]
     if facts.store_trouble is not None:
         return [*reasons, f"the store is away: {facts.store_trouble}"]
-    found = [(shard.shard, reason) for shard in facts.shards if (reason := _shard(shard, facts.interval))]
+    found = [(shard.shard, reason) for shard in facts.shards if (reason := _shard(shard, facts))]
     several = len(facts.shards) > 1
     return [*reasons, *(f"shard {shard}: {reason}" if several else reason for shard, reason in found)]
 
 
-def _shard(shard: ShardFacts, interval: float) -> str | None:
+def _shard(shard: ShardFacts, facts: Facts) -> str | None:
     because = f" (last trouble: {shard.trouble})" if shard.trouble else ""
+    if facts.paused >= 1:
+        because = f" (the API wants no requests for another {facts.paused:.0f} s)"
     if not shard.held:
         return None if shard.held_elsewhere else "nobody holds the lease yet"
     if shard.scan_age is None:
         return f"no complete scan yet{because}"
-    if shard.scan_age > STALE_AFTER * max(interval, shard.pause):
+    if shard.scan_age > STALE_AFTER * max(facts.interval, shard.pause):
         return f"the last complete scan was {shard.scan_age:.0f} s ago{because}"
     return None

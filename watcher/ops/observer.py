@@ -67,10 +67,11 @@ class Observer:
     async def not_ready(self) -> list[str]:
         """Why the daemon is not ready; empty when it is."""
         held_elsewhere: list[bool] = []
-        trouble = None
+        trouble, paused = None, 0.0
         try:
             async with asyncio.timeout(PATIENCE):
                 held_elsewhere = await self._leases()
+                paused = await self._budget.paused_for()
         except StoreUnavailable as error:
             trouble = str(error)
         except TimeoutError:
@@ -83,6 +84,7 @@ class Observer:
                 self._facts(shard, exists)
                 for shard, exists in zip(self._shards, held_elsewhere, strict=trouble is None)
             ],
+            paused=paused,
         )
         return reasons_not_ready(facts)
 

@@ -11,6 +11,7 @@ import binascii
 import json
 import re
 from collections import Counter
+from contextlib import suppress
 from datetime import datetime
 from difflib import get_close_matches
 from ipaddress import ip_address
@@ -80,9 +81,10 @@ def client_id(value: str) -> str:
 
 def api_version(value: str) -> str:
     """A version of the API, which is a date."""
-    if not re.fullmatch(r"\d{4}-\d{2}-\d{2}", value, re.ASCII):
-        raise ValueError(f"{value[:80]!r} is not a version of the API; give a date such as 2024-05-25")
-    return value
+    if re.fullmatch(r"\d{4}-\d{2}-\d{2}", value, re.ASCII):
+        with suppress(ValueError):
+            return datetime.fromisoformat(value).date().isoformat()
+    raise ValueError(f"{value[:80]!r} is not a version of the API; give a date such as 2024-05-25")
 
 
 def signing_secret(value: SecretStr) -> SecretStr:
@@ -235,6 +237,8 @@ def absolute(value: Path) -> Path:
         raise ValueError(
             f"{str(value)!r} names a home directory that is not known; give it in full"
         ) from None
+    except OSError:
+        raise ValueError(f"{value} is relative, and the working directory is gone; give it in full") from None
 
 
 def directory(value: Path) -> Path:

@@ -17,6 +17,7 @@ from functools import partial
 from itertools import count
 from typing import Final
 
+import structlog
 from redis.asyncio import Redis
 
 from watcher.clock import Clock
@@ -40,7 +41,11 @@ TRIES: Final = 5
 """Times that a request which is held up again and again is counted anew, before it is sent nevertheless."""
 LONGEST_PAUSE: Final = 86_400.0
 """Seconds: a pause outlives every process, so a gateway's mistake must not stop them all for a year."""
+WORTH_SAYING: Final = 10.0
+"""Seconds by which a pause must put the next start off to be told of in the log. Short ones are daily business."""
 MICROS: Final = 1_000_000
+
+log = structlog.get_logger()
 
 
 @dataclass(slots=True)
@@ -118,6 +123,8 @@ class SharedBudget:
         """
         now = self._clock.monotonic()
         wait = min(instant - now, LONGEST_PAUSE)
+        if now + wait - max(now, self._not_before) >= WORTH_SAYING:
+            log.warning("monite.paused", seconds=round(wait), why="the API wants no requests before")
         self._not_before = max(self._not_before, now + wait)
         if wait > 0:
             with store_errors():
@@ -133,6 +140,12 @@ class SharedBudget:
                 )
             )
         return 0 if self._clock.monotonic() < self._not_before else left
+
+    async def paused_for(self) -> float:
+        """For how many seconds from now nothing may start; 0 when something may."""
+        with store_errors():
+            told = await self._redis.pttl(self._keys.budget_pause) / 1000
+        return max(0.0, told, self._not_before - self._clock.monotonic())
 
     async def _admitted(self, request: str) -> float:
         """Wait until it may start; the moment when it asked and was counted."""

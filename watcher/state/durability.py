@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 CONFIG: Final = ("appendonly", "appendfsync", "maxmemory", "maxmemory-policy", "min-replicas-to-write")
@@ -28,12 +28,16 @@ class Reading:
 
 @dataclass(frozen=True, slots=True)
 class Weakness:
-    """A setting that weakens a guarantee: its value, what may be lost by it and the mending."""
+    """A setting that weakens a guarantee: its value, what may be lost by it and the mending.
+
+    ``fatal``: with it nothing works at all.
+    """
 
     setting: str
     value: str
     risk: str
     servers: tuple[str, ...] = ()
+    fatal: bool = False
 
     def __str__(self) -> str:
         value = f" is {self.value}" if self.value else ""
@@ -50,12 +54,13 @@ def weaknesses(readings: Sequence[Reading], *, failover: bool, wait_replicas: in
     for reading in readings:
         for one in _of(reading, failover, wait_replicas):
             found[one] = (*found.get(one, ()), reading.server)
-    return [Weakness(one.setting, one.value, one.risk, servers) for one, servers in found.items()]
+    return [replace(one, servers=servers) for one, servers in found.items()]
 
 
 def _of(reading: Reading, failover: bool, wait_replicas: int) -> Iterator[Weakness]:
     if not reading.master:
-        yield Weakness("role", "replica", "it refuses every write; point WATCHER_REDIS__URL at its master")
+        risk = "it refuses every write; point WATCHER_REDIS__URL at its master"
+        yield Weakness("role", "replica", risk, fatal=True)
         return
     if reading.replicas is None:
         if failover or wait_replicas:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from contextlib import suppress
 from typing import Any, Final
 
+import structlog
 from redis.asyncio import Redis
 
 from watcher.clock import Clock
@@ -18,6 +18,8 @@ from watcher.state.store import store_errors
 LOOK: Final = 5.0
 """Seconds between two looks at whether it has changed."""
 RETRY: Final = 1.0
+
+log = structlog.get_logger()
 
 
 async def read_layout(redis: Redis, namespace: str) -> Layout | None:
@@ -95,9 +97,20 @@ class Spread:
         Raises:
             StoreError: there is another number of shards, or it is being changed: this daemon must end.
         """
+        seen = said = False
         while True:
-            with suppress(StoreUnavailable):
+            try:
                 await self.look()
+                seen = True
+            except StoreUnavailable as error:
+                # Whoever has begun its work says so itself. Nobody has before the layout was seen.
+                if not (seen or said):
+                    log.warning(
+                        "store.unavailable",
+                        error=str(error),
+                        mend="start the store, or mend WATCHER_REDIS__URL",
+                    )
+                    said = True
             await self._clock.sleep(LOOK)
 
     async def confirm(self) -> None:

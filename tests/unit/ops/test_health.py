@@ -42,3 +42,16 @@ def test_without_the_store_only_workers_are_told_of_besides() -> None:
         "worker poller has died and is being started again",
         "the store is away: no answer",
     ]
+
+
+@pytest.mark.parametrize(
+    ("age", "reason"),
+    [
+        (None, "no complete scan yet (the API wants no requests for another 3600 s)"),
+        (16.0, "the last complete scan was 16 s ago (the API wants no requests for another 3600 s)"),
+        (0.0, None),
+    ],
+)
+def test_that_the_api_wants_no_requests_is_why(age: float | None, reason: str | None) -> None:
+    facts = Facts(5.0, None, (), [ShardFacts(0, True, False, age, "rate_limited")], paused=3599.6)
+    assert reasons_not_ready(facts) == ([reason] if reason else [])
