@@ -33,6 +33,7 @@ from tests.unit.webhooks.world import World, arrived, until
 from watcher.clock import SystemClock
 from watcher.errors import ConfigurationError
 from watcher.events.envelope import to_body
+from watcher.fleet.slots import Slots
 from watcher.settings import RETRY_SCHEDULE
 from watcher.state.connection import connect
 from watcher.webhooks.courier import CLAIM_MARGIN
@@ -133,6 +134,29 @@ async def test_what_failed_is_repeated_when_it_is_due_and_not_before(world: Worl
     assert first.body == second.body
     assert first.headers["webhook-id"] == second.headers["webhook-id"]
     assert int(second.headers["webhook-timestamp"]) - int(first.headers["webhook-timestamp"]) in (2, 3, 4)
+
+
+async def test_slots_that_come_later_are_used(world: World) -> None:
+    """Another replica has left them, and no attempt ends meanwhile."""
+    go_on, slots = asyncio.Event(), Slots(1)
+
+    async def later(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await go_on.wait()
+        await answer()(reader, writer)
+
+    async with (
+        receiving(later) as receiver,
+        world.running(endpoint(url=receiver.url, concurrency=4), slots=slots),
+    ):
+        await publish(world.redis, *(event(number) for number in range(4)))
+        await receiver.received(1)
+        await settle()
+        slots.resize(4)
+        try:
+            async with asyncio.timeout(10):  # less than an attempt's own
+                await world.let_pass(0.1, receiver.received(4))
+        finally:
+            go_on.set()
 
 
 @pytest.mark.parametrize("bad", [hang, dripping(b"HTTP/1.1 500 Broken")], ids=["hangs", "drips"])

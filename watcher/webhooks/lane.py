@@ -20,7 +20,7 @@ from watcher.webhooks.settler import Settler
 from watcher.webhooks.word import Word
 
 _IDLE_SECONDS: Final = 0.5
-"""Longest wait between two looks: another replica may have accepted deliveries for this lane."""
+"""Longest wait between two looks: another replica may have accepted deliveries for this lane, or left it its slots."""
 
 _SHORTEST_SECONDS: Final = 0.001
 """Shortest wait between two looks that find nothing: the store counts in milliseconds."""
@@ -142,19 +142,19 @@ class Lane:
                 self._halted = False
             if not self._slots.size:
                 self._news.clear()
-                await self._wait_for_news(_IDLE_SECONDS)
+                await self._wait_for(self._news, _IDLE_SECONDS)
                 continue
             most = self._wanted()
             if most < 1:
                 self._room.clear()
-                await self._room.wait()
+                await self._wait_for(self._room, _IDLE_SECONDS)  # or until there are more slots
                 continue
             # Before the look, so that news that come meanwhile are not missed.
             self._news.clear()
             found = await self._claim(most)
             if len(found.claims) < most:
                 until = _IDLE_SECONDS if found.next_due is None else found.next_due - self._clock.time()
-                await self._wait_for_news(min(max(until, _SHORTEST_SECONDS), _IDLE_SECONDS))
+                await self._wait_for(self._news, min(max(until, _SHORTEST_SECONDS), _IDLE_SECONDS))
         self._give_back_ready()
         for _ in range(self._concurrency):
             self._ready.put_nowait(None)
@@ -192,16 +192,16 @@ class Lane:
             self._give_back_ready()  # claimed before it was known
         return found
 
-    async def _wait_for_news(self, seconds: float) -> None:
-        """Wait for news, so many seconds at most."""
+    async def _wait_for(self, event: asyncio.Event, seconds: float) -> None:
+        """Wait for an event, so many seconds at most."""
 
         async def ring() -> None:
             await self._clock.sleep(seconds)
-            self._news.set()
+            event.set()
 
         timer = asyncio.create_task(ring(), name=f"timer {self._name}")
         try:
-            await self._news.wait()
+            await event.wait()
         finally:
             timer.cancel()
 
