@@ -401,6 +401,19 @@ class TestStoreAway:
         await office.clock.wait_out(RETRY)
         await office.begun.get()
 
+    async def test_a_store_that_is_full_gives_no_lease_and_is_said_to_be(
+        self, client: Redis, offices: Offices
+    ) -> None:
+        await client.config_set("maxmemory", 1)
+        office = offices.open(client)
+        for _ in range(2):
+            await office.clock.wait_out(RETRY)
+        assert "maxmemory" in str(office.leadership.trouble)
+        await client.config_set("maxmemory", 0)
+        await office.clock.wait_out(RETRY)
+        await office.begun.get()
+        assert office.leadership.trouble is None
+
 
 async def test_a_stop_while_the_lease_is_being_lost_is_not_forgotten(redis: Redis) -> None:
     """Before Python 3.13 a group that fails and is cancelled tells of the failure alone."""

@@ -76,6 +76,8 @@ class Leadership:
         self._left = 0
         self._unwanted = asyncio.Event()
         self._gauge.set(0)
+        self.trouble: str | None = None
+        """Why the store did not let this process look for the lease when it last tried; None when it did."""
 
     @property
     def held(self) -> bool:
@@ -101,8 +103,9 @@ class Leadership:
         while True:
             pause: float | None = RETRY
             try:
-                pause = await self._look()
+                pause, self.trouble = await self._look(), None
             except StoreUnavailable as error:
+                self.trouble = str(error)
                 if not waiting:
                     log.warning("store.unavailable", error=str(error))
             if pause is None:

@@ -19,7 +19,8 @@ class ShardFacts:
 
     ``held``: this process polls it. ``held_elsewhere``: another does. ``scan_age`` is the seconds since the
     scope that waits longest had a complete scan, None before the first. ``pause`` is the seconds that are planned
-    from one scan of a scope to the next, at most. ``trouble`` says why a scan failed.
+    from one scan of a scope to the next, at most. ``trouble`` says why a scan failed, or the
+    store refused the lease.
     """
 
     shard: int
@@ -57,10 +58,10 @@ def reasons_not_ready(facts: Facts) -> list[str]:
 
 def _shard(shard: ShardFacts, facts: Facts) -> str | None:
     because = f" (last trouble: {shard.trouble})" if shard.trouble else ""
+    if not shard.held:
+        return None if shard.held_elsewhere else f"nobody holds the lease yet{because}"
     if facts.paused >= 1:
         because = f" (the API wants no requests for another {facts.paused:.0f} s)"
-    if not shard.held:
-        return None if shard.held_elsewhere else "nobody holds the lease yet"
     if shard.scan_age is None:
         return f"no complete scan yet{because}"
     if shard.scan_age > STALE_AFTER * max(facts.interval, shard.pause):

@@ -126,6 +126,6 @@ class Observer:
             held=shard.leadership.held,
             held_elsewhere=leased and not shard.leadership.held,
             scan_age=None if scanned_at is None else now - scanned_at,
-            trouble=shard.board.trouble,
+            trouble=shard.leadership.trouble or shard.board.trouble,
             pause=shard.board.pause,
         )

@@ -17,6 +17,7 @@ from watcher.ops.health import Facts, ShardFacts, reasons_not_ready
         (True, False, 16.0, None, "the last complete scan was 16 s ago"),
         (False, True, None, None, None),
         (False, False, None, None, "nobody holds the lease yet"),
+        (False, False, None, "OOM", "nobody holds the lease yet (last trouble: OOM)"),
     ],
 )
 def test_a_shard(
