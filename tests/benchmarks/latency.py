@@ -47,7 +47,7 @@ _WARM_SECONDS: Final = 1.0
 
 @dataclass(frozen=True, slots=True)
 class Size:
-    """How many seconds events are published in one measurement, and how many measurements are made."""
+    """How many seconds events are published in one measurement, and how many measurements are made: two at least."""
 
     seconds: float
     rounds: int

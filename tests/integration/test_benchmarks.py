@@ -55,7 +55,7 @@ async def test_pages() -> None:
 
 
 async def test_latency() -> None:
-    report = await latency.run(latency.Size(seconds=0.3, rounds=1), ANYWHERE)
+    report = await latency.run(latency.Size(seconds=0.3, rounds=2), ANYWHERE)
     assert len(report.rows) == len(report.targets) == 3
     for row in report.rows:
         assert 0 < _numbers(row)[0] <= _numbers(row)[1] <= _numbers(row)[2]
