@@ -208,14 +208,14 @@ async def test_a_connection_on_which_another_protocol_is_spoken_is_not_used_agai
 
 
 @pytest.mark.parametrize(
-    ("said", "expected"),
+    ("said", "expected", "timeout"),
     [
-        (b"HTTP/1.1 413 Content Too Large\r\ncontent-length: 0\r\n\r\n", (Reason.HTTP_4XX, 413)),
-        (b"", (Reason.TIMEOUT, None)),
+        (b"HTTP/1.1 413 Content Too Large\r\ncontent-length: 0\r\n\r\n", (Reason.HTTP_4XX, 413), 15.0),
+        (b"", (Reason.TIMEOUT, None), SHORT),
     ],
 )
 async def test_what_the_endpoint_does_not_read_keeps_no_connection(
-    said: bytes, expected: tuple[Reason, int | None]
+    said: bytes, expected: tuple[Reason, int | None], timeout: float
 ) -> None:
     """A status that comes before all is sent holds; the rest is not sent any more."""
     body, over = bytes(32_000_000), asyncio.Event()
@@ -230,7 +230,7 @@ async def test_what_the_endpoint_does_not_read_keeps_no_connection(
 
     async with await asyncio.start_server(read_the_head_only, "127.0.0.1", limit=4096) as server:
         port = server.sockets[0].getsockname()[1]
-        async with sending(f"http://127.0.0.1:{port}/", timeout=SHORT) as sender:
+        async with sending(f"http://127.0.0.1:{port}/", timeout=timeout) as sender:
             for _ in range(2):
                 result = await sender.send(body, {})
                 assert (result.reason, result.status) == expected
