@@ -19,9 +19,7 @@ from watcher.sandbox import Sandbox
 from .harness import eventually, running, settings_for, until_ready
 from .test_commands import started
 
-linux_only = pytest.mark.skipif(
-    sys.platform != "linux", reason="only there the kernel tells of a parent's end"
-)
+linux_only = pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells of a parent's end")
 
 
 def processes(directory: Path) -> list[int]:
