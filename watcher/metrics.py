@@ -45,7 +45,11 @@ class Metrics:
         self.delivery_attempts = counter(
             "delivery_attempts_total", "Webhook attempts by their outcome", "endpoint", "outcome"
         )
-        self.delivery_queue_depth = gauge("delivery_queue_depth", "Deliveries waiting", "endpoint")
+        self.delivery_queue_depth = gauge(
+            "delivery_queue_depth",
+            "Deliveries waiting, and events that one that lags has not got to",
+            "endpoint",
+        )
         self.delivery_oldest_undelivered = gauge(
             "delivery_oldest_undelivered_seconds", "Age of the oldest delivery waiting", "endpoint"
         )

@@ -28,8 +28,9 @@ from watcher.settings import Endpoint
 from watcher.state.connection import connect
 from watcher.state.embedded import EmbeddedServer
 from watcher.state.keys import Keys
-from watcher.webhooks.group import EventGroup
+from watcher.webhooks.group import ROOM, EventGroup
 from watcher.webhooks.routing import Routed
+from watcher.webhooks.stats import lane_stats
 
 ALLOWED_MIB: Final = 8.0
 """Most that the greatest backlog may add to the daemon: a million of anything, kept there, would take more."""
@@ -87,7 +88,8 @@ async def run(size: Size, cores: Cores) -> Report:
     least, most = found[0], found[-1]
     targets: tuple[Target, ...] = ()
     reading = (
-        f"a delivery that waits takes {most.waiting + most.due:.0f} bytes, beside its event's on the stream"
+        f"a delivery takes {_alone(least):.0f} bytes, beside its event's on the stream; with {ROOM:,} due an endpoint "
+        f"lags, and what comes then takes none: of {most.number:,} each takes {most.waiting + most.due:.1f}"
     )
     if least.daemon is not None and most.daemon is not None:
         more = most.daemon - least.daemon
@@ -98,14 +100,19 @@ async def run(size: Size, cores: Cores) -> Report:
         columns=(
             Column("deliveries"),
             Column("bytes of the stream's entry", ",.0f"),
-            Column("bytes waiting", ",.0f"),
-            Column("bytes due", ",.0f"),
+            Column("bytes waiting", ",.1f"),
+            Column("bytes due", ",.1f"),
             Column("the daemon's own MiB", ".1f"),
         ),
         rows=tuple(one.row for one in found),
         reading=reading,
         targets=targets,
     )
+
+
+def _alone(found: _Found) -> float:
+    """Bytes of one that does not lag."""
+    return (found.waiting + found.due) * found.number / min(found.number, ROOM)
 
 
 async def _measure(number: int, posts: int, cores: Cores) -> _Found:
@@ -139,9 +146,9 @@ async def _stored(redis: Redis, receiver: Receiver, number: int) -> tuple[float,
     stream = await _settled(redis) - empty
     await _accept(redis, keys, receiver)
     both = await _settled(redis) - empty - stream
-    have = await redis.zcard(keys.waiting(_NAME)), await redis.zcard(keys.due(_NAME))
-    if have != (number, number):
-        raise RuntimeError(f"of {number} deliveries {have} are (waiting, due)")
+    have = (await lane_stats(redis, keys, _NAME)).depth
+    if have != number:
+        raise RuntimeError(f"of {number} deliveries {have} wait")
     # What both take is known to the byte; how it is shared is what the server says of each.
     waiting = float(await redis.memory_usage(keys.waiting(_NAME), samples=0) or 0)
     due = float(await redis.memory_usage(keys.due(_NAME), samples=0) or 0)

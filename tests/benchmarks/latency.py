@@ -9,6 +9,7 @@ from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from itertools import chain
+from math import inf
 from statistics import quantiles
 from typing import Final
 
@@ -26,6 +27,7 @@ from watcher.metrics import Metrics
 from watcher.model import Event
 from watcher.settings import Endpoint
 from watcher.state.keys import Keys
+from watcher.webhooks.group import ROOM
 from watcher.webhooks.outcome import Attempt, Reason
 from watcher.webhooks.sender import HttpSender
 from watcher.webhooks.service import Webhooks
@@ -164,8 +166,10 @@ async def _measure(stage: _Stage, rate: int, neighbours: int, seconds: float) ->
         sender=delays.sender,
     )
     running = asyncio.create_task(webhooks.run())
-    some = events(round(rate * (_WARM_SECONDS + seconds)))
-    await _publish(stage.redis, keys, some, rate, delays)
+    burst = round(1.2 * ROOM)
+    some = events(burst + round(rate * (_WARM_SECONDS + seconds)))
+    await _publish(stage.redis, keys, some[:burst], inf, delays)
+    await _publish(stage.redis, keys, some[burst:], rate, delays)
     async with asyncio.timeout(_PATIENCE_SECONDS):
         while len(delays.seconds) < len(some) and not running.done():
             await asyncio.wait({running}, timeout=_GLANCE_SECONDS)
@@ -173,11 +177,11 @@ async def _measure(stage: _Stage, rate: int, neighbours: int, seconds: float) ->
     await running
     if len(delays.seconds) != len(some):
         raise RuntimeError(f"{len(some)} events, {len(delays.seconds)} delivered")
-    return [delays.seconds[event.id] for event in some[round(rate * _WARM_SECONDS) :]]
+    return [delays.seconds[event.id] for event in some[burst + round(rate * _WARM_SECONDS) :]]
 
 
-async def _publish(redis: Redis, keys: Keys, some: Sequence[Event], rate: int, delays: _Delays) -> None:
-    """Put the events onto the stream one by one, evenly spaced."""
+async def _publish(redis: Redis, keys: Keys, some: Sequence[Event], rate: float, delays: _Delays) -> None:
+    """Put the events onto the stream one by one, evenly spaced; as fast as can be at a rate of infinity."""
     begin = time.perf_counter()
     for number, event in enumerate(some):
         await asyncio.sleep(begin + number / rate - time.perf_counter())

@@ -27,7 +27,8 @@ from watcher.webhooks.stats import LaneStats, all_stats, lane_stats, needed_from
 pytestmark = pytest.mark.every_server
 
 ORDER_KEYS = [KEYS.line("one"), KEYS.ordered("one")]
-ACCEPT_KEYS = [KEYS.events, KEYS.cursor(GROUP), KEYS.endpoints, KEYS.due("one"), KEYS.waiting("one")]
+ACCEPT_KEYS = [KEYS.events, KEYS.cursor(GROUP), KEYS.endpoints, KEYS.lagging]
+ACCEPT_KEYS += [KEYS.due("one"), KEYS.waiting("one")]
 SETTLE_WORDS = ["", 5, 10, 2000, 60000, 1, 5000, 0, 1000]
 RECORD = Record(1, 5, 6, 500, Reason.HTTP_5XX)
 
@@ -183,8 +184,8 @@ async def test_the_first_delay_of_a_schedule_is_kept(redis: Redis, stage: Stage)
     [entry_id] = await stage.read()
     accept = redis.register_script(script("watcher.webhooks", "accept"))
     moment = int(entry_id.split("-")[0])
-    words: list[str | int] = [GROUP, moment, f"{entry_id}:,1", "one", 5000, "none"]
-    assert await accept(keys=ACCEPT_KEYS, args=words) == [1, 1, 0]
+    words: list[str | int] = [GROUP, moment, 1, "", f"{entry_id}:,1", "one", 5000, "none"]
+    assert await accept(keys=ACCEPT_KEYS, args=words) == [1, 1, 0, []]
     assert (await stage.due())[entry_id] == pytest.approx(moment + 5000, abs=1)
 
 
@@ -222,21 +223,22 @@ async def test_the_id_before_an_id(redis: Redis, first: str, before: str) -> Non
     [
         [],
         ["webhooks"],
-        ["webhooks", "now", "1-0:,1", "one", 0, "none"],
-        ["webhooks", 5, "1-0:,1", "one", 0],
-        ["webhooks", 5, "1-0:,1", "one", "soon", "none"],
-        ["webhooks", 5, "1-0:,1", "one", 0, "some"],
-        ["webhooks", 5, "1-0:,2", "one", 0, "none"],
-        ["webhooks", 5, "1-0:,0", "one", 0, "none"],
-        ["webhooks", 5, "1-0:,x", "one", 0, "none"],
-        ["webhooks", 5, "1-0", "one", 0, "none"],
-        ["webhooks", 5, "ID:,1 1-:,1", "one", 0, "none"],
-        ["webhooks", 5, "ID:,1", "one", 0, "none", "two", 0, "none"],
-        ["webhooks", 5, "ID:,1=-/task 1-0:,1", "one", 0, "task"],
-        ["webhooks", 5, "ID:,1=-/task 1-0:,1=", "one", 0, "newest"],
-        ["webhooks", 5, "ID:,1=-/task 1-0:,1=>task", "one", 0, "task"],
-        ["webhooks", 5, "ID:,1-/task", "one", 0, "task"],
-        ["webhooks", 5, "ID:,1", "one", 0, "none", "task"],
+        ["webhooks", "now", 9, "", "1-0:,1", "one", 0, "none"],
+        ["webhooks", 5, "room", "", "1-0:,1", "one", 0, "none"],
+        ["webhooks", 5, 9, "", "1-0:,1", "one", 0],
+        ["webhooks", 5, 9, "", "1-0:,1", "one", "soon", "none"],
+        ["webhooks", 5, 9, "", "1-0:,1", "one", 0, "some"],
+        ["webhooks", 5, 9, "", "1-0:,2", "one", 0, "none"],
+        ["webhooks", 5, 9, "", "1-0:,0", "one", 0, "none"],
+        ["webhooks", 5, 9, "", "1-0:,x", "one", 0, "none"],
+        ["webhooks", 5, 9, "", "1-0", "one", 0, "none"],
+        ["webhooks", 5, 9, "", "ID:,1 1-:,1", "one", 0, "none"],
+        ["webhooks", 5, 9, "", "ID:,1", "one", 0, "none", "two", 0, "none"],
+        ["webhooks", 5, 9, "", "ID:,1=-/task 1-0:,1", "one", 0, "task"],
+        ["webhooks", 5, 9, "", "ID:,1=-/task 1-0:,1=", "one", 0, "newest"],
+        ["webhooks", 5, 9, "", "ID:,1=-/task 1-0:,1=>task", "one", 0, "task"],
+        ["webhooks", 5, 9, "", "ID:,1-/task", "one", 0, "task"],
+        ["webhooks", 5, 9, "", "ID:,1", "one", 0, "none", "task"],
     ],
 )
 async def test_accept_refuses_wrong_arguments_before_it_writes(
@@ -473,12 +475,14 @@ async def test_settle_refuses_wrong_arguments_before_it_writes(
         [],
         [5],
         [5, 6, 1],
-        [5, 5, 1, 10, 0],
-        [5, 6, 0, 10, 0],
-        [5, 6, 1, 0, 0],
-        ["now", 6, 1, 10, 0],
+        [5, 5, 1, 10, 0, "one", "g", 1],
+        [5, 6, 0, 10, 0, "one", "g", 1],
+        [5, 6, 1, 0, 0, "one", "g", 1],
+        ["now", 6, 1, 10, 0, "one", "g", 1],
         [5, 6, 1, 10],
-        [5, 6, 1, 10, 2],
+        [5, 6, 1, 10, 2, "one", "g", 1],
+        [5, 6, 1, 10, 0, "one"],
+        [5, 6, 1, 10, 0, "one", "g"],
     ],
 )
 async def test_claim_refuses_wrong_arguments(
@@ -486,7 +490,7 @@ async def test_claim_refuses_wrong_arguments(
 ) -> None:
     claim = stage.redis.register_script(script("watcher.webhooks", "claim"))
     keys = [KEYS.due("one"), KEYS.claimed("one"), KEYS.attempts("one"), KEYS.events]
-    keys += [KEYS.lane("one"), KEYS.kept("one"), *ORDER_KEYS]
+    keys += [KEYS.lane("one"), KEYS.kept("one"), *ORDER_KEYS, KEYS.lagging]
     with pytest.raises(ResponseError, match="claim: "):
         await claim(keys=keys, args=arguments)
 

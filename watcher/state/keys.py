@@ -17,10 +17,11 @@
 | ``{ns}:hinted`` | string | the id of the last hint that was taken in |
 | ``{ns}:cursor:<group>`` | string | the id up to which a consumer group has acknowledged everything |
 | ``{ns}:endpoints`` | set | names of the endpoints that ever had a delivery |
+| ``{ns}:lagging`` | hash | endpoint whose events stay on the stream for now → from where on (``lag.lua``) |
 | ``{ns}:due:<endpoint>`` | sorted set | stream id → when its next attempt is due (ms), -1 if it was superseded |
 | ``{ns}:claimed:<endpoint>`` | sorted set | stream id → when the claim on it ends (ms); it is not in ``due`` |
 | ``{ns}:lane:<endpoint>`` | hash | whether it is ``paused``, until when it is held, its ``failures`` in a row, … |
-| ``{ns}:waiting:<endpoint>`` | sorted set | stream id → its time (ms), for everything not yet delivered |
+| ``{ns}:waiting:<endpoint>`` | sorted set | stream id → its time (ms), for what waits; what lags does not |
 | ``{ns}:line:<endpoint>`` | sorted set | a task and a stream id, in the stream's order, where the order is kept |
 | ``{ns}:ordered:<endpoint>`` | hash | stream id → its task, and when it is due; or ``>`` and what superseded it |
 | ``{ns}:attempts:<endpoint>`` | hash | stream id → what its attempts gave so far |
@@ -161,6 +162,11 @@ class Keys:
     def endpoints(self) -> str:
         """Key of the set of endpoints' names."""
         return f"{self.tag}:endpoints"
+
+    @property
+    def lagging(self) -> str:
+        """Key of from where on events stay on the stream for the endpoints that lag."""
+        return f"{self.tag}:lagging"
 
     def scope(self, scope: Scope) -> str:
         """Key of a scope's progress."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Sequence
 from typing import Any, Final
+from uuid import uuid4
 
 from redis.asyncio import Redis
 
@@ -12,6 +13,8 @@ from watcher.model import Pause
 from watcher.state.keys import Keys
 from watcher.state.lua import script
 from watcher.state.store import store_errors
+from watcher.webhooks.group import VERSION
+from watcher.webhooks.stats import lane_stats
 
 BATCH: Final = 500
 """Deliveries in one step, about: the server stands still for it."""
@@ -72,11 +75,11 @@ async def resume(redis: Redis, keys: Keys, endpoint: str, now: float) -> int:
     step = redis.register_script(script("watcher.webhooks", "reorder"))
     let_go = redis.register_script(script("watcher.webhooks", "resume"))
     places = [keys.due(endpoint), keys.waiting(endpoint), keys.ordered(endpoint)]
-    waiting, first = 0, "0"
+    first = "0"
     with store_errors():
         while first:
-            found, following = await step(keys=places, args=[int(now * 1000), first, BATCH])
-            waiting, first = waiting + int(found), following.decode()
+            first = (await step(keys=places, args=[int(now * 1000), first, BATCH])).decode()
+        waiting = (await lane_stats(redis, keys, endpoint)).depth
         await let_go(keys=[keys.lane(endpoint)], args=[int(now * 1000)])
     return waiting
 
@@ -88,7 +91,9 @@ async def forget(redis: Redis, keys: Keys, endpoint: str) -> int:
         StoreUnavailable: the store does not answer.
     """
     with store_errors():
-        waited = int(await redis.zcard(keys.waiting(endpoint)))
+        waited = (await lane_stats(redis, keys, endpoint)).depth
+        await redis.hdel(keys.lagging, endpoint)
+        await redis.hset(keys.lagging, VERSION, uuid4().hex)
         await redis.unlink(
             keys.due(endpoint),
             keys.claimed(endpoint),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, Self
 
@@ -16,6 +16,12 @@ from watcher.state.replicas import Replicas
 from watcher.webhooks.routing import Routed
 
 GROUP: Final = "webhooks"
+
+ROOM: Final = 1000
+"""Deliveries due to an endpoint from which on it lags: what comes then takes no memory beside its event's."""
+
+VERSION: Final = "#version"
+"""Field of the hash of what lags that is another value whenever an endpoint begins or ends to lag."""
 
 _PACKAGE: Final = "watcher.webhooks"
 
@@ -59,15 +65,21 @@ class Place:
 class EventGroup:
     """This process's part in the group, under the name ``consumer``.
 
-    An entry is accepted once ``wait_replicas`` replicas of the store have it.
+    An entry is accepted once ``wait_replicas`` replicas of the store have it. An endpoint with ``room`` deliveries that
+    are due lags: what else is accepted for it stays on the stream, and ``Backlog`` draws it from there.
     """
 
-    def __init__(self, redis: Redis, keys: Keys, consumer: str, wait_replicas: int = 0) -> None:
+    def __init__(
+        self, redis: Redis, keys: Keys, consumer: str, wait_replicas: int = 0, *, room: int = ROOM
+    ) -> None:
         self._redis = redis
         self._keys = keys
         self._consumer = consumer
         self._group = ConsumerGroup(redis, keys, GROUP)
         self._replicas = Replicas(redis, keys, wait_replicas)
+        self._room = room
+        self._lags: Mapping[str, tuple[int, int]] = {}
+        self._version = b""
         self._accept = redis.register_script(script(_PACKAGE, "accept"))
 
     async def join(self) -> str | None:
@@ -122,23 +134,65 @@ class EventGroup:
         Entries rise; what is for an endpoint that keeps the order is accepted after everything before it.
         """
         await self._replicas.caught_up()
-        used = sorted({position for one in routed for position in one.endpoints})
+        while True:
+            accepted = await self._accept_beside_lags(routed, places, now)
+            if accepted is not None:
+                return accepted
+
+    async def _accept_beside_lags(
+        self, routed: Sequence[Routed], places: Sequence[Place], now: float
+    ) -> Accepted | None:
+        """Do so, leaving out what stays on the stream; None if it was not known who lags, and is by now."""
+        for_whom = (
+            [self._at_once(one, places) for one in routed]
+            if self._lags
+            else [one.endpoints for one in routed]
+        )
+        used = sorted({position for positions in for_whom for position in positions})
         number = {position: f",{index}" for index, position in enumerate(used, start=1)}
         # In one argument: each by itself would cost the client more than all the rest.
         entries = " ".join(
-            f"{one.entry_id}:{''.join([number[position] for position in one.endpoints])}"
+            f"{one.entry_id}:{''.join([number[position] for position in positions])}"
             f"{'=' if one.task else ''}{one.task}"
-            for one in routed
+            for one, positions in zip(routed, for_whom, strict=True)
         )
-        keys = [self._keys.events, self._keys.cursor(GROUP), self._keys.endpoints]
+        keys = [self._keys.events, self._keys.cursor(GROUP), self._keys.endpoints, self._keys.lagging]
         order_keys: list[str] = []
-        arguments: list[str | int] = [GROUP, int(now * 1000), entries]
-        for place in [places[position] for position in used]:
-            keys += place.keys
-            order_keys += place.order_keys
-            arguments += place.words
-        entries_accepted, deliveries, behind = await self._accept(keys=keys + order_keys, args=arguments)
-        return Accepted(entries_accepted, deliveries, bool(behind))
+        arguments: list[str | int | bytes] = [GROUP, int(now * 1000), self._room, self._version, entries]
+        for whose in [places[position] for position in used]:
+            keys += whose.keys
+            order_keys += whose.order_keys
+            arguments += whose.words
+        accepted, deliveries, behind, lagging = await self._accept(keys=keys + order_keys, args=arguments)
+        if lagging:
+            known = dict(zip(lagging[::2], lagging[1::2], strict=True))
+            self._version = known[VERSION.encode()]
+            self._lags = {name: place(after) for name, after in lags(known).items()}
+        return None if lagging and not accepted else Accepted(accepted, deliveries, bool(behind))
+
+    def _at_once(self, one: Routed, places: Sequence[Place]) -> tuple[int, ...]:
+        """Those of its endpoints that do not lag, or not so far back."""
+        here, everywhere = place(one.entry_id), self._lags
+        return tuple(
+            position
+            for position in one.endpoints
+            if (after := everywhere.get(places[position].words[0])) is None or here <= after
+        )
+
+
+def lags(lagging: Mapping[bytes, bytes]) -> dict[str, str]:
+    """Of what the store keeps of endpoints that lag, up to which id each has its deliveries."""
+    return {
+        name.decode(): lag.decode().partition(" ")[0]
+        for name, lag in lagging.items()
+        if name != VERSION.encode()
+    }
+
+
+def place(entry_id: str) -> tuple[int, int]:
+    """Where an entry is on the stream: what it is compared by."""
+    ms, _, sequence = entry_id.partition("-")
+    return int(ms), int(sequence)
 
 
 def _entries(answer: Any) -> list[Entry]:

@@ -6,6 +6,8 @@ import asyncio
 from collections.abc import Callable
 from typing import Final
 
+import structlog
+
 from watcher.clock import Clock
 from watcher.fleet.slots import Slots
 from watcher.steps import Step, reached
@@ -24,6 +26,8 @@ _IDLE_SECONDS: Final = 0.5
 
 _SHORTEST_SECONDS: Final = 0.001
 """Shortest wait between two looks that find nothing: the store counts in milliseconds."""
+
+_log = structlog.get_logger()
 
 
 class Lane:
@@ -184,6 +188,8 @@ class Lane:
         if found.claims:
             reached(Step.DELIVERIES_CLAIMED)
             self._ahead.claimed.came(len(found.claims), sum(size_of(claim.fields) for claim in found.claims))
+        if found.gone:
+            _log.error("webhooks.events_gone", endpoint=self._name, count=found.gone)
         for overtaken in found.overtaken:
             self._settler.add(self._courier.pass_over(overtaken))
         for claim in found.claims:

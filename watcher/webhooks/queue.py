@@ -1,13 +1,14 @@
 """An endpoint's deliveries in the store: claimed when due, settled when done. Every step is one script.
 
 A delivery is an entry's id in ``waiting``, which is in ``due`` or ``claimed`` too, or stands behind another one of its
-task (``scripts/order.lua``); the event itself stays on the stream.
+task (``scripts/order.lua``); the event itself stays on the stream. What lags behind is a delivery only once it is
+claimed.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, assert_never
 
@@ -17,6 +18,7 @@ from redis.asyncio import Redis
 from watcher.model import from_seconds, to_iso
 from watcher.state.keys import Keys
 from watcher.state.lua import script
+from watcher.webhooks.backlog import Backlog, Left, Wanted
 from watcher.webhooks.bucket import Bucket
 from watcher.webhooks.delivery import (
     Claim,
@@ -28,6 +30,7 @@ from watcher.webhooks.delivery import (
     Settlement,
     Superseded,
 )
+from watcher.webhooks.group import GROUP
 from watcher.webhooks.outcome import Delivered, Effect
 
 _PACKAGE: Final = "watcher.webhooks"
@@ -35,11 +38,15 @@ _PACKAGE: Final = "watcher.webhooks"
 
 @dataclass(frozen=True, slots=True)
 class Claims:
-    """What a claim gave, and when the next delivery is due (unix seconds; None where there is none)."""
+    """What a claim gave, and when the next delivery is due (unix seconds; None where there is none).
+
+    ``gone`` counts the events that somebody took off the stream before they were drawn from it.
+    """
 
     claims: list[Claim]
     next_due: float | None
     overtaken: Sequence[Overtaken] = ()
+    gone: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,11 +90,17 @@ def unlimited() -> None:
     """No rate."""
 
 
+def everything(entry_id: str, fields: Mapping[bytes, bytes]) -> str:
+    """Every entry is wanted, in no order."""
+    return entry_id
+
+
 class DeliveryQueue:
     """One endpoint's deliveries of one shard.
 
     Of all shards together ``rate()`` are claimed a second (None: as many as there are). ``coalesce``: where the
-    order is kept, what a newer event of its task overtakes is passed over.
+    order is kept, what a newer event of its task overtakes is passed over. ``wanted`` says which entries that were left
+    on the stream are for the endpoint.
     """
 
     def __init__(
@@ -99,6 +112,7 @@ class DeliveryQueue:
         rate: Callable[[], float | None] = unlimited,
         *,
         coalesce: bool = False,
+        wanted: Wanted = everything,
     ) -> None:
         due, claimed, attempts = keys.due(endpoint), keys.claimed(endpoint), keys.attempts(endpoint)
         waiting, dead = keys.waiting(endpoint), keys.dead(endpoint)
@@ -108,8 +122,11 @@ class DeliveryQueue:
         self._rate = rate
         self._bucket = Bucket(redis, keys, endpoint)
         self._coalesce = int(coalesce)
+        self._name = endpoint
+        self._backlog = Backlog(redis, keys, endpoint, wanted, breaker.threshold, coalesce=coalesce)
         self._claim = redis.register_script(script(_PACKAGE, "claim"))
         self._claim_keys = [due, claimed, attempts, keys.events, lane, kept, *order]
+        self._claim_keys += [keys.lagging, keys.cursor(GROUP)]
         self._settle = redis.register_script(script(_PACKAGE, "settle"))
         self._settle_keys = [due, claimed, waiting, attempts, dead, keys.events, lane, kept, *order]
 
@@ -126,24 +143,31 @@ class DeliveryQueue:
         """
         rate = self._rate()
         if rate is None:
-            return await self._claim_due(now, seconds, most)
+            return await self._claim_up_to(most, now, seconds)
         taken = await self._bucket.take(most, rate=rate, now=now)
         if not taken.tokens:
             return Claims([], taken.next_at)
-        found = await self._claim_due(now, seconds, taken.tokens)
+        found = await self._claim_up_to(taken.tokens, now, seconds)
         if unused := taken.tokens - len(found.claims):
             await self._bucket.put_back(unused, rate=rate, now=now)
         return found
 
-    async def _claim_due(self, now: float, seconds: float, most: int) -> Claims:
+    async def _claim_up_to(self, most: int, now: float, seconds: float) -> Claims:
+        """What is due, and then what was left on the stream."""
         ends = int((now + seconds) * 1000)
-        arguments = [int(now * 1000), ends, most, self._breaker.threshold, self._coalesce]
-        next_due, overtaken, *rows = await self._claim(keys=self._claim_keys, args=arguments)
-        return Claims(
-            [_claim(row, ends) for row in rows],
-            float(next_due) / 1000 if next_due else None,
-            [Overtaken(_claim(row, ends), by.decode()) for *row, by in overtaken],
-        )
+        words: list[str | int] = [int(now * 1000), ends, most, self._breaker.threshold, self._coalesce]
+        words += [self._name, GROUP, self._backlog.number(most)]
+        next_due, overtaken, left, *rows = await self._claim(keys=self._claim_keys, args=words)
+        claims, gone = [_claim(row, ends) for row in rows], 0
+        next_at = float(next_due) / 1000 if next_due else None
+        match left:
+            case [gone]:
+                pass
+            case [_, *_]:
+                claims += await self._backlog.draw(Left(*left), now=now, ends=ends)
+                next_at = now  # there may be more
+        passed_over = [Overtaken(_claim(row, ends), by.decode()) for *row, by in overtaken]
+        return Claims(claims, next_at, passed_over, gone)
 
     async def settle(self, settlements: Sequence[Settlement], *, now: float, jitter: float = 1.0) -> Settled:
         """Write down what came of claims, in the order in which the attempts ended.

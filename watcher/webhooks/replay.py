@@ -8,7 +8,6 @@ from typing import Any, Final
 
 from redis.asyncio import Redis
 
-from watcher.events.envelope import EventFormatError
 from watcher.settings import Endpoint
 from watcher.state.keys import Keys
 from watcher.state.lua import script
@@ -55,7 +54,7 @@ async def replay(
     step = redis.register_script(script("watcher.webhooks", "redeliver"))
     name = endpoint.name
     places = [keys.due(name), keys.waiting(name), keys.attempts(name), keys.endpoints]
-    places += [keys.line(name), keys.ordered(name), keys.events]
+    places += [keys.line(name), keys.ordered(name), keys.events, keys.lagging]
     router, at = Router((endpoint,)), Replay(low, high, f"{low}-0")
     with store_errors():
         kept: Any = await redis.hmget(keys.replay(name), "low", "reached")
@@ -64,7 +63,7 @@ async def replay(
             at = replace(at, reached=reached.decode())
         yield at
         while entries := await _entries(redis, keys, at):
-            wanted = [word for entry_id, fields in entries if (word := _word(router, entry_id, fields))]
+            wanted = [word for entry_id, fields in entries if (word := router.word(entry_id, fields))]
             words: list[str | bytes | int] = [
                 int(now * 1000),
                 name,
@@ -83,14 +82,3 @@ async def replay(
 async def _entries(redis: Redis, keys: Keys, at: Replay) -> list[tuple[str, dict[bytes, bytes]]]:
     found: Any = await redis.xrange(keys.events, at.reached, f"({at.high}-0", count=BATCH)
     return [(entry_id.decode(), fields) for entry_id, fields in found]
-
-
-def _word(router: Router, entry_id: str, fields: dict[bytes, bytes]) -> str | None:
-    """An entry that the endpoint wants, as ``redeliver.lua`` takes it."""
-    try:
-        routed = router.route(entry_id, fields)
-    except EventFormatError:
-        return None
-    if not routed.endpoints:
-        return None
-    return f"{entry_id}={routed.task}" if routed.task else entry_id

@@ -71,6 +71,16 @@ class Router:
         endpoints, ordered = self._positions(type_, about.entity_id, about.document_type)
         return Routed(entry_id, endpoints, _task(about.entity_id, fields[b"subject"]) if ordered else "")
 
+    def word(self, entry_id: str, fields: Mapping[bytes, bytes]) -> str | None:
+        """An entry that one of the endpoints wants, as scripts take it: its id, then `=` and its task if it has one."""
+        try:
+            routed = self.route(entry_id, fields)
+        except EventFormatError:
+            return None
+        if not routed.endpoints:
+            return None
+        return f"{entry_id}={routed.task}" if routed.task else entry_id
+
 
 def _task(entity_id: str | None, subject: bytes) -> str:
     """One word, whatever the ids are made of."""

@@ -25,8 +25,9 @@ from watcher.webhooks.lane import Lane
 from watcher.webhooks.outage import Outage
 from watcher.webhooks.permission import Permission
 from watcher.webhooks.queue import DeliveryQueue
+from watcher.webhooks.routing import Router
 from watcher.webhooks.sender import HttpSender, Sender
-from watcher.webhooks.stats import known_endpoints
+from watcher.webhooks.stats import known_endpoints, lane_stats
 from watcher.webhooks.word import Word
 
 _log = structlog.get_logger()
@@ -185,7 +186,12 @@ class Webhooks:
         return Lane(
             endpoint.name,
             DeliveryQueue(
-                self._redis, self._keys, endpoint.name, rate=permission.rate, coalesce=endpoint.coalesce
+                self._redis,
+                self._keys,
+                endpoint.name,
+                rate=permission.rate,
+                coalesce=endpoint.coalesce,
+                wanted=Router((endpoint,)).word,
             ),
             Courier(endpoint, sender, clock=self._clock, jitter=self._jitter, metrics=self._metrics),
             permission=permission,
@@ -203,7 +209,7 @@ class Webhooks:
         async def look() -> None:
             configured = {endpoint.name for endpoint in self._endpoints}
             for name in sorted(await known_endpoints(self._redis, self._keys) - configured):
-                if waiting := await self._redis.zcard(self._keys.waiting(name)):
+                if waiting := (await lane_stats(self._redis, self._keys, name)).depth:
                     _log.warning("webhooks.endpoint_not_configured", endpoint=name, waiting=waiting)
 
         await self._outage.through("endpoints", look)

@@ -11,7 +11,7 @@ from redis.asyncio import Redis
 from watcher.metrics import Metrics
 from watcher.state.keys import Keys
 from watcher.state.lua import script
-from watcher.webhooks.group import GROUP
+from watcher.webhooks.group import GROUP, lags
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,8 +52,10 @@ async def lane_stats(redis: Redis, keys: Keys, endpoint: str) -> LaneStats:
         redis.RedisError: the store is in trouble.
     """
     read = redis.register_script(script("watcher.webhooks", "stats"))
-    places = [keys.waiting(endpoint), keys.dead(endpoint), keys.lane(endpoint)]
-    depth, oldest, dead, paused, paused_at, held, failures, refused = await read(keys=places)
+    places = [keys.waiting(endpoint), keys.dead(endpoint), keys.lane(endpoint), keys.lagging, keys.events]
+    depth, oldest, dead, paused, paused_at, held, failures, refused = await read(
+        keys=places, args=[endpoint, GROUP]
+    )
     return LaneStats(
         depth,
         max(0.0, _seconds(oldest)),
@@ -115,6 +117,9 @@ async def needed_from(redis: Redis, keys: Keys) -> str | None:
     # The cursor first: what moves from the stream into a lane meanwhile lies behind the cursor that was read.
     cursor: Any = await redis.get(keys.cursor(GROUP))
     needed = [] if cursor is None else [_after(cursor.decode())]
+    # And what lags before what waits, to which it moves when it is drawn.
+    lagging: Any = await redis.hgetall(keys.lagging)
+    needed += [_after(after) for after in lags(lagging).values()]
     for name in await known_endpoints(redis, keys):
         oldest: Any = await redis.zrange(keys.waiting(name), 0, 0, withscores=True)
         needed += [(int(ms), 0) for _, ms in oldest]

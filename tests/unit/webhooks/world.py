@@ -22,6 +22,7 @@ from watcher.settings import Endpoint
 from watcher.state.keys import Keys
 from watcher.webhooks.group import GROUP
 from watcher.webhooks.service import Webhooks
+from watcher.webhooks.stats import lane_stats
 
 
 class World:
@@ -98,22 +99,24 @@ class World:
 
         await until(enough)
 
+    async def all_accepted(self) -> None:
+        """Wait until nothing of the stream is left to be accepted."""
+        await until(self._is_all_accepted)
+
     async def settled(self, name: str = "one") -> None:
         """Wait until nothing of the stream is left to be accepted and nothing waits for this endpoint."""
 
         async def nothing() -> bool:
-            if not await self.redis.exists(self.keys.events):
-                return False
-            groups: Any = await self.redis.xinfo_groups(self.keys.events)
-            [group] = [one for one in groups if one["name"] == GROUP.encode()] or [None]
-            return (
-                group is not None
-                and not group["lag"]
-                and not group["pending"]
-                and not await self.waiting(name)
-            )
+            return await self._is_all_accepted() and not (await lane_stats(self.redis, self.keys, name)).depth
 
         await until(nothing)
+
+    async def _is_all_accepted(self) -> bool:
+        if not await self.redis.exists(self.keys.events):
+            return False
+        groups: Any = await self.redis.xinfo_groups(self.keys.events)
+        [group] = [one for one in groups if one["name"] == GROUP.encode()] or [None]
+        return group is not None and not group["lag"] and not group["pending"]
 
     async def let_pass(self, seconds: float, over: Awaitable[object]) -> None:
         """Move the clock by so many seconds, then by moments, until it is over."""

@@ -7,34 +7,42 @@
 -- What is for an endpoint that keeps an order is accepted only after everything before it on the stream: where
 -- another reader still has some of that, this ends, and whoever called is to take that over first.
 --
--- KEYS 1 events  2 cursor  3 endpoints  then due, waiting for each endpoint named, then line, ordered for each of
---      those that keep an order
--- ARGV 1 group  2 now (ms)
---      3 the entries, rising, each as its id, a colon, and a comma before the position (from 1) of each of its
+-- An endpoint to which so much is due that there is no `room` for more lags from here on: it gets its deliveries of what
+-- the group was given so far, and what comes after is left on the stream. One that is not to be sent to at once, or is
+-- to be told of the newest only, does not. Who lags is known to whoever asks by `version`; one who does not know it yet
+-- is told, and nothing is accepted.
+--
+-- KEYS 1 events  2 cursor  3 endpoints  4 lagging  then due, waiting for each endpoint named, then line, ordered for
+--      each of those that keep an order
+-- ARGV 1 group  2 now (ms)  3 room  4 version
+--      5 the entries, rising, each as its id, a colon, and a comma before the position (from 1) of each of its
 --        endpoints among those that follow: `1700000000000-0:,1,3 1700000000000-1:`; then, if one of those keeps
 --        an order, `=` and the task
 --      then name, first delay (ms), order for each endpoint: `none`, `task`, or `newest` to pass over the others
--- Returns {entries accepted, deliveries made, 1 if something is to be taken over first or 0}
+-- Returns {entries accepted, deliveries made, 1 if something is to be taken over first or 0,
+--         {} or all that `lagging` holds, if its version is another by now}
 
 -- Includes parts
 -- Includes order
+-- Includes lag
 
-local events, cursor, endpoints = KEYS[1], KEYS[2], KEYS[3]
-local group, now, entries = ARGV[1], tonumber(ARGV[2]), ARGV[3]
-local count = (#ARGV - 3) / 3
-local last = 3 + 2 * count -- of the keys that belong to somebody
-if not group or not now or not entries or #KEYS < last then
+local events, cursor, endpoints, lagging = KEYS[1], KEYS[2], KEYS[3], KEYS[4]
+local group, now, room, version, entries = ARGV[1], tonumber(ARGV[2]), tonumber(ARGV[3]), ARGV[4], ARGV[5]
+local count = (#ARGV - 5) / 3
+local last = 4 + 2 * count -- of the keys that belong to somebody
+if not group or not now or not room or not entries or #KEYS < last then
   return redis.error_reply('ERR accept: keys and arguments do not fit together')
 end
-local names, delays, ordering = {}, {}, {}
+local names, delays, orders, ordering = {}, {}, {}, {}
 for i = 1, count do
-  names[i], delays[i] = ARGV[1 + 3 * i], tonumber(ARGV[2 + 3 * i])
-  local order = ARGV[3 + 3 * i]
+  names[i], delays[i] = ARGV[3 + 3 * i], tonumber(ARGV[4 + 3 * i])
+  local order = ARGV[5 + 3 * i]
+  orders[i] = order
   if not delays[i] then
     return redis.error_reply('ERR accept: the delay of an endpoint is not a number')
   end
   if order == 'task' or order == 'newest' then
-    ordering[i] = lines(KEYS[2 + 2 * i], KEYS[last + 1], KEYS[last + 2], now, order == 'newest')
+    ordering[i] = lines(KEYS[3 + 2 * i], KEYS[last + 1], KEYS[last + 2], now, order == 'newest')
     last = last + 2
   elseif order ~= 'none' then
     return redis.error_reply('ERR accept: not an order: ' .. order)
@@ -59,6 +67,10 @@ for entry in string.gmatch(entries, '%S+') do
   end
 end
 
+if (redis.call('HGET', lagging, VERSION) or '') ~= version then
+  return { 0, 0, 0, redis.call('HGETALL', lagging) }
+end
+
 local accepted, deliveries, behind = 0, 0, 0
 for id, positions, task in string.gmatch(entries, '(%d+%-%d+):([,%d]*)=?(%S*)') do
   -- Where the group is lost, that is an error, which has no length, and nothing is accepted below.
@@ -72,11 +84,11 @@ for id, positions, task in string.gmatch(entries, '(%d+%-%d+):([,%d]*)=?(%S*)') 
     for position in string.gmatch(positions, '%d+') do
       local i = tonumber(position)
       -- What waits already has its place.
-      if redis.call('ZADD', KEYS[3 + 2 * i], 'NX', ms, id) == 1 then
+      if redis.call('ZADD', KEYS[4 + 2 * i], 'NX', ms, id) == 1 then
         if ordering[i] then
           ordering[i].enter(id, task, soonest + delays[i])
         else
-          redis.call('ZADD', KEYS[2 + 2 * i], soonest + delays[i], id)
+          redis.call('ZADD', KEYS[3 + 2 * i], soonest + delays[i], id)
         end
       end
       deliveries = deliveries + 1
@@ -85,22 +97,24 @@ for id, positions, task in string.gmatch(entries, '(%d+%-%d+):([,%d]*)=?(%S*)') 
 end
 if deliveries > 0 then in_parts('SADD', endpoints, names) end
 
+local known = true
 if accepted > 0 then
-  for _, flat in ipairs(redis.call('XINFO', 'GROUPS', events)) do
-    local one = {}
-    for i = 1, #flat, 2 do one[flat[i]] = flat[i + 1] end
-    if one.name == group then
-      local watermark = one['last-delivered-id']
-      if one.pending > 0 then
-        local ms, seq = string.match(redis.call('XPENDING', events, group)[2], '^(%d+)%-(%d+)$')
-        if seq ~= '0' then
-          watermark = ms .. '-' .. string.format('%.0f', tonumber(seq) - 1)
-        else
-          watermark = string.format('%.0f', math.max(tonumber(ms) - 1, 0)) .. '-18446744073709551615'
-        end
-      end
-      redis.call('SET', cursor, watermark)
+  local watermark, read, pending = given(events, group)
+  for i = 1, read and count or 0 do
+    if delays[i] == 0 and orders[i] ~= 'newest' and redis.call('ZCOUNT', KEYS[3 + 2 * i], 0, now) >= room
+      and redis.call('HEXISTS', lagging, names[i]) == 0 then
+      begin_to_lag(lagging, names[i], watermark, read)
+      known = false
     end
   end
+  if pending > 0 then
+    local ms, seq = string.match(redis.call('XPENDING', events, group)[2], '^(%d+)%-(%d+)$')
+    if seq ~= '0' then
+      watermark = ms .. '-' .. string.format('%.0f', tonumber(seq) - 1)
+    else
+      watermark = string.format('%.0f', math.max(tonumber(ms) - 1, 0)) .. '-18446744073709551615'
+    end
+  end
+  redis.call('SET', cursor, watermark)
 end
-return { accepted, deliveries, behind }
+return { accepted, deliveries, behind, known and {} or redis.call('HGETALL', lagging) }

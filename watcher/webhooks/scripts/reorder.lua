@@ -3,7 +3,7 @@
 --
 -- KEYS 1 due  2 waiting  3 ordered
 -- ARGV 1 now (ms)  2 where to begin: a time (ms), with ( before it if that one was done  3 how many, about
--- Returns how many there were, and where to go on; '' at the end
+-- Returns where to go on; '' at the end
 
 -- Includes order
 
@@ -13,7 +13,7 @@ if not now or not most or not string.match(first or '', '^%(?%d+$') then
   return redis.error_reply('ERR reorder: now, where to begin and a number are needed')
 end
 local found = redis.call('ZRANGE', waiting, first, '+inf', 'BYSCORE', 'LIMIT', 0, most, 'WITHSCORES')
-if #found == 0 then return { 0, '' } end
+if #found == 0 then return '' end
 -- Whole milliseconds, so that what is delivered meanwhile moves nobody out of sight.
 local last = found[#found]
 local ids = redis.call('ZRANGE', waiting, first, last, 'BYSCORE')
@@ -23,4 +23,4 @@ for _, id in ipairs(ids) do
   if task then redis.call('HSET', ordered, id, task) end
   redis.call('ZADD', due, 'XX', 'LT', moment(id, now), id)
 end
-return { #ids, '(' .. last }
+return '(' .. last
