@@ -68,6 +68,13 @@ class Backlog:
             words += [] if word is None else [word]
         self._share = max(_LEAST_SHARE, len(words) / max(1, len(entries)))
         reached = left.upto if len(entries) == len(left.entries) else next(reversed(entries))
-        lane = [int(now * 1000), ends, left.most, self._threshold, self._coalesce, self._endpoint]
+        lane: list[str | int] = [
+            int(now * 1000),
+            ends,
+            left.most,
+            self._threshold,
+            self._coalesce,
+            self._endpoint,
+        ]
         drawn = await self._draw(keys=self._keys, args=[*lane, left.after, reached, len(entries), *words])
         return [Claim(one.decode(), ends, due, None, entries[one.decode()]) for one, due in drawn]
