@@ -209,6 +209,15 @@ async def test_a_reader_that_does_not_know_who_lags_is_told(
     assert set(await reader.take(11) + await other.take(12)) <= set(await stage.waiting())
 
 
+async def test_a_reader_of_a_store_that_was_emptied_is_told(
+    redis: Redis, reader: Reader, stage: Stage, left: list[str]
+) -> None:
+    await redis.flushall()
+    await reader.group.join()
+    new = await reader.take(9)
+    assert await stage.waiting() == new
+
+
 async def test_what_is_drawn_is_drawn_by_one(stage: Stage, left: list[str]) -> None:
     queues = [DeliveryQueue(stage.redis, KEYS, "one") for _ in range(4)]
     found = []
@@ -280,6 +289,15 @@ async def test_of_what_was_left_an_endpoint_gets_what_it_wants(redis: Redis) -> 
     for _ in range(100):
         got += ids((await queue.claim(now=NOW, seconds=30, most=3)).claims)
     assert got == wanted
+
+
+async def test_of_large_events_few_are_read_at_a_time(redis: Redis) -> None:
+    reader, queue = Reader(redis), DeliveryQueue(redis, KEYS, "one")
+    await reader.group.join()
+    await reader.take(1, 2)
+    await reader.take(*range(3, 60), recognized_data=b'"' + b"x" * 2**20 + b'"')
+    got = [len((await queue.claim(now=NOW, seconds=30, most=100)).claims) for _ in range(6)]
+    assert got == [2 + 16, 7, 7, 7, 7, 7], "of a mebibyte each: less than eight of them"
 
 
 async def test_what_waits_already_is_not_drawn_again(stage: Stage, left: list[str], reader: Reader) -> None:

@@ -11,7 +11,7 @@ from redis.asyncio import Redis
 from watcher.state.keys import Keys
 from watcher.state.lua import script
 from watcher.webhooks.delivery import Claim
-from watcher.webhooks.pace import MOST
+from watcher.webhooks.pace import Portion, size_of
 
 Wanted = Callable[[str, Mapping[bytes, bytes]], str | None]
 """A stream entry as ``draw.lua`` takes it, if the endpoint wants it."""
@@ -40,13 +40,14 @@ class Backlog:
         self._threshold = threshold
         self._coalesce = int(coalesce)
         self._share = 1.0
+        self._portion = Portion()
         self._draw = redis.register_script(script("watcher.webhooks", "draw"))
         self._keys = [keys.due(endpoint), keys.claimed(endpoint), keys.waiting(endpoint), keys.lane(endpoint)]
         self._keys += [keys.line(endpoint), keys.ordered(endpoint), keys.lagging]
 
     def number(self, most: int) -> int:
-        """How many entries to read for so many claims, going by what share of the last ones was wanted."""
-        return min(MOST, ceil(most / self._share))
+        """How many entries to read for so many claims, going by the size of the last ones and what share was wanted."""
+        return min(self._portion.number, ceil(most / self._share))
 
     async def draw(self, left: Left, *, now: float, ends: int) -> list[Claim]:
         """Claim what is wanted of what was left, until ``ends`` (unix milliseconds); ``now`` is in unix seconds.
@@ -66,15 +67,9 @@ class Backlog:
             entries[entry_id.decode()] = fields
             word = self._wanted(entry_id.decode(), fields)
             words += [] if word is None else [word]
+        self._portion.came(len(entries), sum(map(size_of, entries.values())))
         self._share = max(_LEAST_SHARE, len(words) / max(1, len(entries)))
         reached = left.upto if len(entries) == len(left.entries) else next(reversed(entries))
-        lane: list[str | int] = [
-            int(now * 1000),
-            ends,
-            left.most,
-            self._threshold,
-            self._coalesce,
-            self._endpoint,
-        ]
-        drawn = await self._draw(keys=self._keys, args=[*lane, left.after, reached, len(entries), *words])
+        lane = (int(now * 1000), ends, left.most, self._threshold, self._coalesce, self._endpoint)
+        drawn = await self._draw(keys=self._keys, args=(*lane, left.after, reached, len(entries), *words))
         return [Claim(one.decode(), ends, due, None, entries[one.decode()]) for one, due in drawn]

@@ -20,7 +20,7 @@
 --        an order, `=` and the task
 --      then name, first delay (ms), order for each endpoint: `none`, `task`, or `newest` to pass over the others
 -- Returns {entries accepted, deliveries made, 1 if something is to be taken over first or 0,
---         {} or all that `lagging` holds, if its version is another by now}
+--         {}, or who lags, as `lagging` holds it, if its version is another by now}
 
 -- Includes parts
 -- Includes order
@@ -68,7 +68,7 @@ for entry in string.gmatch(entries, '%S+') do
 end
 
 if (redis.call('HGET', lagging, VERSION) or '') ~= version then
-  return { 0, 0, 0, redis.call('HGETALL', lagging) }
+  return { 0, 0, 0, all_lags(lagging) }
 end
 
 local accepted, deliveries, behind = 0, 0, 0
@@ -117,4 +117,4 @@ if accepted > 0 then
   end
   redis.call('SET', cursor, watermark)
 end
-return { accepted, deliveries, behind, known and {} or redis.call('HGETALL', lagging) }
+return { accepted, deliveries, behind, known and {} or all_lags(lagging) }

@@ -10,14 +10,14 @@
 --
 -- It and `settle` run even when the server is out of memory: they are what frees it.
 --
--- KEYS 1 due  2 claimed  3 attempts  4 events  5 lane  6 kept  7 line  8 ordered  9 lagging
---      10 cursor
+-- KEYS 1 due  2 claimed  3 attempts  4 events  5 lane  6 kept  7 line  8 ordered  9 lagging  10 cursor
 -- ARGV 1 now (ms)  2 end of the claim (ms, later than now)  3 most to claim, of a thousand  4 threshold
---      5 whether to pass over what is no longer news (1 or 0)  6 the endpoint's name  7 group  8 most to read of what was left
+--      5 whether to pass over what is no longer news (1 or 0)  6 the endpoint's name  7 group
+--      8 most to read of what was left
 -- Returns {when to look again (ms) or '',
 --         {{id, due time before, attempts so far or '', {field, value, …}, id of the event that superseded it} …},
---         {how many more could be claimed, after which id the stream was read, up to which id, the
---          entries}, or {how many entries were gone before they were drawn} where nothing is left, or {},
+--         {how many more could be claimed, after which id the stream was read, up to which id, the entries},
+--         or {how many entries were gone before they were drawn} where nothing is left, or {},
 --         {id, due time before, attempts so far or '', {field, value, …}} …};
 --         an entry that is neither on the stream nor kept has no fields, and its event the id ''
 
@@ -90,14 +90,15 @@ local records = #ids > 0 and redis.call('HMGET', attempts, unpack(ids)) or {}
 for i, id in ipairs(ids) do
   reply[#reply + 1] = { id, found[2 * i], records[i] or '', fields(id) }
 end
-if #ids < most then
-  local after, drawn = lag_of(lagging, name)
+local after, drawn
+if #ids < most then after, drawn = lag_of(lagging, name) end
+if after then
   local last, read = given(events, group)
   local upto = redis.call('GET', cursor)
-  if after and last and not later(last, after) then
+  if last and not later(last, after) then
     no_longer_lag(lagging, name)
     reply[3] = { math.max(0, (read or 0) - drawn) }
-  elseif after and upto and later(upto, after) then
+  elseif upto and later(upto, after) then
     local left = redis.call('XRANGE', events, '(' .. after, upto, 'COUNT', most_read)
     reply[3] = { most - #ids, after, #left == most_read and left[#left][1] or upto, left }
   end

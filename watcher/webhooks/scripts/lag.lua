@@ -21,6 +21,12 @@ local function lag_of(lagging, name)
   return after, tonumber(read)
 end
 
+-- Who lags, with the version, which is empty where nobody ever did.
+local function all_lags(lagging)
+  local all = redis.call('HGETALL', lagging)
+  return #all > 0 and all or { VERSION, '' }
+end
+
 local function note(lagging)
   redis.call('HSET', lagging, VERSION, table.concat(redis.call('TIME'), '.'))
 end
