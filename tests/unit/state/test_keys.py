@@ -25,6 +25,7 @@ def all_keys(keys: Keys, scope: Scope) -> list[str]:
         keys.scopes,
         keys.events,
         keys.endpoints,
+        keys.lagging,
         keys.scope(scope),
         keys.in_flight(scope),
         keys.tasks(scope, 500_000),
