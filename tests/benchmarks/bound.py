@@ -17,7 +17,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import pairwise
-from math import ceil, exp, log
+from math import ceil, exp, inf, log
 from statistics import NormalDist, fmean
 from typing import Final
 
@@ -27,8 +27,6 @@ FINE: Final = 0.025
 """Step of inspection ages that nothing spaces."""
 COARSE: Final = 0.1
 """Step of inspection ages between which a longest gap is kept."""
-PHASES: Final = 10
-"""Places of a task's creation between two requests that are averaged over."""
 BEYOND: Final = 60.0
 """Seconds of a memoryless tail that are gone through step by step."""
 PAGE: Final = 100
@@ -95,35 +93,25 @@ def mixture() -> Lifetimes:
 
 def least_delay(lifetimes: Lifetimes, inspections: float) -> float:
     """The mean delay below which nobody comes who inspects a task so often on average, whenever he likes."""
-    table = Table.of(lifetimes, FINE, FINE)
+    table = Table.of(lifetimes, FINE)
     return greatest(lambda price: table.value(price) - price * inspections)
 
 
-def least_delay_in_pages(lifetimes: Lifetimes, arrival_rate: float, requests: float) -> float:
-    """The mean delay below which nobody comes who spends so many requests a second, evenly spaced, on one flow.
-
-    Tasks are created at any moment between two requests, and are inspected at requests only, ``PAGE`` at each.
-    It includes both ``least_delay`` at ``PAGE * requests / arrival_rate`` inspections and half the spacing,
-    ``1 / (2 * requests)``, which holds for whoever does not know when tasks were created.
-    """
-    spacing = 1 / requests
-    tables = [Table.of(lifetimes, (phase + 0.5) / PHASES * spacing, spacing) for phase in range(PHASES)]
-    inspections = PAGE * requests / arrival_rate
-    return greatest(lambda price: fmean(table.value(price) for table in tables) - price * inspections)
-
-
-def least_delay_beside(looks: float, others: float, granted: float) -> float:
-    """Half the mean spacing of so many looks a second, weighed by its length, with other requests between them.
+def spacings_beside(looks: float, others: float, granted: float) -> tuple[float, ...]:
+    """The seconds between looks, so many a second, that repeat with each of the other requests, so many a second.
 
     No second may hold more than were ``granted``: of as many looks, together with one other, the first and the last
-    lie a second apart at least. All spacings beside that are even.
+    lie a second apart at least. All spacings beside that are even. Looks are rounded to whole ones a period.
     """
-    around = granted - 1
-    period = 1 / others
-    wide = max(1.0, around / looks)
-    if wide >= period:
-        return 1 / (2 * looks)
-    return (wide**2 / around + (period - wide) ** 2 / (looks * period - around)) / (2 * period)
+    count, around = max(1, round(looks / others)), int(granted) - 1
+    if around >= min(looks, count):
+        return (1 / looks,) * count
+    return (1 / around,) * around + ((count / looks - 1) / (count - around),) * (count - around)
+
+
+def half_of(spacings: Sequence[float]) -> float:
+    """The mean delay where each look shows everything: half a spacing, each weighed by its length."""
+    return sum(spacing * spacing for spacing in spacings) / (2 * sum(spacings))
 
 
 def fewest_requests(lifetimes: Lifetimes, arrival_rate: float, delay: float, longest: float) -> float:
@@ -133,7 +121,7 @@ def fewest_requests(lifetimes: Lifetimes, arrival_rate: float, delay: float, lon
     anywhere between two idle looks. That tasks in flight at the same time share looks is left out of account.
     """
     steps = round(longest / COARSE)
-    table = Table.of(lifetimes, COARSE, COARSE)
+    table = Table.of(lifetimes, COARSE)
 
     def looks(price: float) -> float:
         costs = table.costs_within(price, steps)
@@ -141,6 +129,47 @@ def fewest_requests(lifetimes: Lifetimes, arrival_rate: float, delay: float, lon
         return (fmean(found) - delay) / price
 
     return 1 / longest + arrival_rate * max(0.0, greatest(looks))
+
+
+Line = tuple[float, float, int]
+"""Slope, height, and the place that it stands for."""
+
+
+class Lines:
+    """Lines of ever smaller slopes, of which the lowest is asked for at ever greater shares, by walking along.
+
+    A slope that does not fall is taken for the last one's, which is lower: what follows from it bounds all the same.
+    One of infinite height is none.
+    """
+
+    def __init__(self) -> None:
+        self._hull: list[Line] = []
+        self._at = 0
+
+    def add(self, line: Line) -> None:
+        hull = self._hull
+        if line[1] == inf:
+            return
+        if hull and line[0] > hull[-1][0]:
+            line = (hull[-1][0], *line[1:])
+        while len(hull) > 1 and _hidden(hull[-2], hull[-1], line):
+            hull.pop()
+        hull.append(line)
+        self._at = min(self._at, len(hull) - 1)
+
+    def lowest(self, share: float) -> tuple[float, int]:
+        """The height of the lowest at a share, and its place; infinite if there are no lines."""
+        hull, at = self._hull, self._at
+        if not hull:
+            return inf, 0
+        lowest = share * hull[at][0] + hull[at][1]
+        while at + 1 < len(hull):
+            following = share * hull[at + 1][0] + hull[at + 1][1]
+            if following > lowest:
+                break
+            at, lowest = at + 1, following
+        self._at = at
+        return lowest, hull[at][2]
 
 
 @dataclass(frozen=True)
@@ -153,9 +182,12 @@ class Table:
     tail: float
 
     @classmethod
-    def of(cls, lifetimes: Lifetimes, first: float, spacing: float) -> Table:
+    def of(cls, lifetimes: Lifetimes, spacing: float) -> Table:
         count = ceil((lifetimes.end + BEYOND) / spacing)
-        ages = [0.0, *(first + step * spacing for step in range(count))]
+        return cls.at(lifetimes, [step * spacing for step in range(count + 1)])
+
+    @classmethod
+    def at(cls, lifetimes: Lifetimes, ages: Sequence[float]) -> Table:
         alive, lived = map(lifetimes.survival, ages), map(lifetimes.lived, ages)
         return cls(ages, list(alive), list(lived), lifetimes.tail)
 
@@ -163,41 +195,26 @@ class Table:
         """V(0)."""
         return self.costs(price)[0]
 
-    def costs(self, price: float, allowed: Sequence[bool] | None = None) -> list[float]:
-        """``S V`` at each age, with inspections at all others or at those which are ``allowed``.
+    def costs(self, price: float) -> list[float]:
+        """``S V`` at each age.
 
         In terms of ``W = S V``, the cost for all tasks instead of one alive, each inspection age b is a line in S:
-        ``W(a) = S(a) (price - a) + L(a) + min over b of  S(a) b + W(b) - L(b)``, with L the integral of S. Going
-        back in age, S grows and the slopes b fall, so the lowest line is found by walking along their hull.
+        ``W(a) = S(a) (price - a) + L(a) + min over b of  S(a) b + W(b) - L(b)``, with L the integral of S.
         """
         ages, alive, lived = self.ages, self.alive, self.lived
-        cost = alive[-1] * self._beyond(price, len(ages), price_of_time=1.0)
-        costs = [cost]
-        hull: list[tuple[float, float]] = []
-        at = 0
+        costs = [alive[-1] * self.beyond(price, len(ages))]
+        later = Lines()
         for place in range(len(ages) - 2, -1, -1):
-            if allowed is None or allowed[place + 1] or not hull:
-                line = ages[place + 1], cost - lived[place + 1]
-                while len(hull) > 1 and _hidden(hull[-2], hull[-1], line):
-                    hull.pop()
-                hull.append(line)
-                at = min(at, len(hull) - 1)
-            share = alive[place]
-            lowest = share * hull[at][0] + hull[at][1]
-            while at + 1 < len(hull):
-                following = share * hull[at + 1][0] + hull[at + 1][1]
-                if following > lowest:
-                    break
-                at, lowest = at + 1, following
-            cost = share * (price - ages[place]) + lived[place] + lowest
-            costs.append(cost)
+            later.add((ages[place + 1], costs[-1] - lived[place + 1], place + 1))
+            lowest, _ = later.lowest(alive[place])
+            costs.append(alive[place] * (price - ages[place]) + lived[place] + lowest)
         return costs[::-1]
 
     def costs_within(self, price: float, steps: int) -> list[float]:
         """``S V`` at each age, with ``steps`` between two inspections at most: so long a wait is free of charge."""
         ages, alive, lived = self.ages, self.alive, self.lived
         price_of_time = 1 - price / (ages[steps] - ages[0])
-        beyond = self._beyond(price, steps, price_of_time)
+        beyond = self.beyond(price, steps, price_of_time)
         costs = [share * beyond for share in alive]
         for place in range(len(ages) - 1 - steps, -1, -1):
             share = alive[place]
@@ -208,16 +225,16 @@ class Table:
             costs[place] = share * (price - ages[place] * price_of_time) + lived[place] + least
         return costs
 
-    def _beyond(self, price: float, most: int, price_of_time: float) -> float:
+    def beyond(self, price: float, most: int, price_of_time: float = 1.0) -> float:
         """V in the tail: ``least of (price + C(d)) / (1 - S(d))``, the same at every age."""
-        spacing, tail = self.ages[2] - self.ages[1], self.tail
+        spacing, tail = self.ages[-1] / (len(self.ages) - 1), self.tail
         waits = (step * spacing for step in range(1, most + 1))
         ended = ((wait, 1 - exp(-wait / tail)) for wait in waits)
         return min((price + wait * price_of_time - tail * share) / share for wait, share in ended)
 
 
-def _hidden(before: tuple[float, float], line: tuple[float, float], after: tuple[float, float]) -> bool:
-    """Whether of three lines (slope, height), the slopes falling, the middle one is nowhere the lowest."""
+def _hidden(before: Line, line: Line, after: Line) -> bool:
+    """Whether of three lines, the slopes falling, the middle one is nowhere the lowest."""
     return (after[1] - before[1]) * (before[0] - line[0]) <= (line[1] - before[1]) * (before[0] - after[0])
 
 

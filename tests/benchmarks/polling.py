@@ -23,7 +23,7 @@ LIFETIMES: Final[dict[str, tuple[Lifetime, bound.Lifetimes]]] = {
     "uniform": (uniform, bound.uniform(10.0, 15.0, share=0.02)),
     "mixture": (mixture, bound.mixture()),
 }
-WIDE: Final = 20
+WIDE: Final = 14
 """Looks in the span of a page from which on it shows nearly all by whatever page it is."""
 HORIZON: Final = 120.0
 """Seconds up to which late rows are looked for.
@@ -123,16 +123,17 @@ class Outcome:
     def floor(self) -> float:
         """The least delay with a ladder of a single level in full pages, and what it leaves to looks.
 
-        Looks come at even requests, but for the ladder's. Tasks are found by ranges, and a look is either at a
-        range or by id: neither shows all, unless a page spans very many looks.
+        Looks come at even requests, but for the ladder's, which shows nobody in flight: rows that appear late are
+        found by it up to the horizon only where it reads at that age. Tasks are found by ranges, and a look is either
+        at a range or by id: neither shows all, unless a page spans very many looks.
         """
         looks = self.measured.requests * (1 - self.least_ladder)
         flow, distribution = self.flow, LIFETIMES[self.flow.lifetimes][1]
-        spaced = bound.least_delay_beside(looks, flow.rate / bound.PAGE, flow.requests_per_second)
-        if looks * bound.PAGE / flow.rate > WIDE:
+        spacings = bound.spacings_beside(looks, flow.rate / bound.PAGE, flow.requests_per_second)
+        spaced = bound.half_of(spacings)
+        if len(spacings) > WIDE:
             return spaced
-        in_pages = bound.least_delay_in_pages(distribution, flow.rate, looks)
-        return max(spaced, in_pages, least_delay_found(distribution, flow.rate, looks))
+        return max(spaced, least_delay_found(distribution, flow.rate, spacings))
 
     def _bound(self, requests: float) -> float:
         inspections = bound.PAGE * requests / self.flow.rate
@@ -210,9 +211,10 @@ def _reading(outcomes: list[Outcome]) -> str:
         "every row again once, in full pages, which takes (arrivals / page) of the requests, "
         + ", ".join(f"{each.least_ladder:.1%} ({_name(each)})" for each in outcomes)
         + "; spends the others on looks, evenly, as far as the seconds' limit allows beside the ladder's; and, where a "
-        f"page spans at most {WIDE} looks, finds each task by a full page of a range before it can ask for it by id, "
-        "each look being either (a dynamic programme over the ages at requests, the least for any age of the ranges, "
-        "and for a range at every so-many-th request or all but every so-many-th). Net of its ladder, best is "
+        f"page spans at most {WIDE} looks, finds each task by a page of a range before it can ask for it by id, each "
+        "look being either, in a pattern fixed beforehand that repeats with the ladder's page (a dynamic programme "
+        "over the ages at requests, with a price for the places of each; the least for any pattern, and any ages of "
+        "its ranges). Net of its ladder, best is "
         + ", ".join(f"{each.net_at_best:.2f} ({_name(each)})" for each in outcomes)
         + " times the bound"
     )

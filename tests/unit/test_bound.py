@@ -2,23 +2,25 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from itertools import pairwise
-from math import exp, log
+from math import exp, inf, log
+from typing import Final
 
 import pytest
 
 from tests.benchmarks.bound import (
     Lifetimes,
-    Table,
+    Lines,
     fewest_requests,
+    half_of,
     least_delay,
-    least_delay_beside,
-    least_delay_in_pages,
     memoryless,
     mixture,
+    spacings_beside,
     uniform,
 )
-from tests.benchmarks.bound_found import least_delay_found
+from tests.benchmarks.bound_found import Flow, least_delay_found
 
 EVEN = uniform(10.0, 15.0)
 TAILED = uniform(10.0, 15.0, share=0.02)
@@ -76,21 +78,6 @@ def test_looks_at_5_10_and_15_s_are_far_from_it() -> None:
     assert least_delay(EVEN, looks) < 0.5
 
 
-def test_in_pages_a_flow_that_fits_one_is_half_a_spacing_late() -> None:
-    assert least_delay_in_pages(TAILED, 1.0, 0.5) == pytest.approx(1.0, rel=0.01)
-
-
-@pytest.mark.parametrize(("rate", "requests"), [(5.0, 0.6), (20.0, 1.8), (50.0, 4.5), (200.0, 21.6)])
-def test_in_pages_is_above_both_bounds_that_it_holds(rate: float, requests: float) -> None:
-    in_pages = least_delay_in_pages(TAILED, rate, requests)
-    assert in_pages >= 0.99 * least_delay(TAILED, 100 * requests / rate)
-    assert in_pages >= 0.99 / (2 * requests)
-
-
-def test_with_ever_more_requests_for_as_many_inspections_pages_do_not_matter() -> None:
-    assert least_delay_in_pages(TAILED, 500.0, 50.0) == pytest.approx(least_delay(TAILED, 10.0), rel=0.01)
-
-
 def test_the_interval_alone_is_half_of_it_late_and_sooner_costs_more() -> None:
     assert fewest_requests(TAILED, 0.012, 2.6, 5.0) == pytest.approx(0.2)
     costs = [fewest_requests(TAILED, 0.012, delay, 5.0) for delay in (2.0, 1.0, 0.5, 0.25)]
@@ -111,34 +98,122 @@ def test_means() -> None:
 
 def test_other_requests_between_looks_widen_a_spacing_only_where_a_second_holds_few() -> None:
     """Eight looks and one other in five seconds, two a second at most: one spacing of 1 s, seven of 4/7 s."""
-    assert least_delay_beside(1.6, 0.2, 2) == pytest.approx((1 + 7 * (4 / 7) ** 2) / 10)
-    assert least_delay_beside(4.0, 0.5, 5) == pytest.approx(1 / 8)
-    assert least_delay_beside(20.0, 2.0, 24) == pytest.approx(1 / 40)
+    assert spacings_beside(1.6, 0.2, 2) == pytest.approx((1.0, *(4 / 7,) * 7))
+    assert spacings_beside(4.0, 0.5, 5) == pytest.approx((0.25,) * 8)
+    assert spacings_beside(19.6, 2.0, 24) == pytest.approx((1 / 19.6,) * 10)
 
 
-@pytest.mark.parametrize(("rate", "requests"), [(20.0, 1.6), (50.0, 4.0)])
-def test_who_must_find_tasks_first_sees_them_later(rate: float, requests: float) -> None:
-    known = least_delay_in_pages(TAILED, rate, requests)
+@pytest.mark.parametrize("most", [1, 4])
+def test_around_others_as_many_looks_as_a_second_holds_beside_them_take_one(most: int) -> None:
+    spacings = spacings_beside(0.9 * most + 0.6, 0.1, most + 1)
 
-    assert 1.1 * known < least_delay_found(TAILED, rate, requests) < 1.2 * known
-
-
-def test_neither_a_range_nor_a_page_by_id_shows_all() -> None:
-    """A range of a hundred spans the five seconds of the ends, without the tail; by id goes only what was found."""
-    half_a_spacing = 1 / (2 * 1.6)
-
-    assert 1.1 * half_a_spacing < least_delay_found(TAILED, 20.0, 1.6) < 1.2 * half_a_spacing
+    assert sum(spacings[:most]) == pytest.approx(1.0)
+    assert len(spacings) / sum(spacings) == pytest.approx(0.9 * most + 0.6)
 
 
-def test_inspections_at_every_second_age_are_those_of_a_table_twice_as_wide() -> None:
-    close, wide = Table.of(TAILED, 0.25, 0.25), Table.of(TAILED, 0.5, 0.5)
-    every_second = [place % 2 == 0 for place in range(len(close.ages))]
-
-    assert close.costs(0.05, every_second)[0] == pytest.approx(wide.value(0.05), rel=1e-3)
-    assert close.value(0.05) < 0.99 * wide.value(0.05)
+def test_looks_that_show_everything_are_half_a_spacing_late() -> None:
+    assert half_of((0.5, 0.5)) == 0.25
+    assert half_of((1.0, 3.0)) == pytest.approx((0.25 * 0.5) + (0.75 * 1.5))
 
 
-def test_finding_them_costs_next_to_nothing_where_a_page_spans_moments() -> None:
-    known = least_delay_in_pages(TAILED, 200.0, 20.0)
+def test_the_lowest_of_lines() -> None:
+    lines = Lines()
+    for line in ((3.0, 0.0, 3), (2.0, 0.5, 2), (2.0, inf, 0), (1.0, 0.6, 1)):
+        lines.add(line)
 
-    assert least_delay_found(TAILED, 200.0, 20.0) == pytest.approx(known, rel=0.05)
+    for share, height, place in ((0.1, 0.3, 3), (0.2, 0.6, 3), (0.5, 1.1, 1)):
+        lowest, which = lines.lowest(share)
+        assert which == place
+        assert lowest == pytest.approx(height)
+
+
+EVENLY: Final = (1.25,) * 4
+WITH_A_HOLE: Final = (2.0, 1.0, 1.0, 1.0)
+"""The same looks in the five seconds of a page, one of them late."""
+ANYWHERE: Final = (0.0, 16.0)
+
+
+def in_turn(
+    lifetimes: Lifetimes, spacings: Sequence[float], begins: Sequence[float | None], since: float
+) -> float:
+    """The mean delay where tasks, twenty a second, are shown by ranges that begin so, and found ones later by id."""
+    delay, wanted = 0.0, [0.0] * len(spacings)
+    for share, first, table in Flow(lifetimes, 20.0, tuple(spacings)).creations:
+        looks, found = [0], False
+        for place, age in enumerate(table.ages[1:], 1):
+            request = (first + place - 1) % len(spacings)
+            begin = begins[request]
+            if (found and age >= since) if begin is None else begin <= age < begin + 5.0:
+                wanted[request] += share * (table.alive[looks[-1]] if begin is None else 1.0)
+                looks.append(place)
+                found = True
+        delay += share * sum(
+            table.alive[one] * (table.ages[other] - table.ages[one]) - table.lived[other] + table.lived[one]
+            for one, other in pairwise(looks)
+        )
+        delay += share * table.alive[-1] * table.beyond(0.0, 1)
+    assert max(wanted) <= 1.01, "there are no more places than on a page"
+    return delay
+
+
+@pytest.mark.parametrize("spacings", [EVENLY, WITH_A_HOLE])
+def test_a_range_where_tasks_end_and_the_rest_by_id_in_turn_is_hard_to_better(
+    spacings: tuple[float, ...],
+) -> None:
+    """The ends of lifetimes that are even on five seconds fill a page, at twenty tasks a second."""
+    delay = min(
+        in_turn(TAILED, spacings, (begin, None, begin, None) if ahead else (None, begin, None, begin), 10.0)
+        for begin in (9.5, 9.75, 10.0, 10.25)
+        for ahead in (False, True)
+    )
+
+    assert 0.96 * delay < least_delay_found(TAILED, 20.0, spacings) <= delay
+
+
+@pytest.mark.parametrize("lifetimes", [EVEN, TAILED, mixture()])
+@pytest.mark.parametrize(
+    "begins", [(2.5, None, None, None), (8.0, None, None, 12.0), (9.0, 10.0, 10.0, None)]
+)
+def test_no_pattern_comes_below_the_bound(lifetimes: Lifetimes, begins: tuple[float | None, ...]) -> None:
+    bounded = least_delay_found(lifetimes, 20.0, WITH_A_HOLE, splits=10)
+
+    assert bounded <= in_turn(lifetimes, WITH_A_HOLE, begins, 14.5)
+
+
+def test_a_hole_between_looks_costs_where_ends_come_all_the_time() -> None:
+    even, hole = (least_delay_found(TAILED, 20.0, spacings, splits=20) for spacings in (EVENLY, WITH_A_HOLE))
+
+    assert 1.05 * even < hole < 1.12 * even
+
+
+@pytest.mark.parametrize("lifetimes", [TAILED, mixture()])
+def test_who_must_find_tasks_is_later_than_who_knows_them(lifetimes: Lifetimes) -> None:
+    assert least_delay_found(lifetimes, 20.0, EVENLY, splits=10) > 1.05 * least_delay(lifetimes, 4.0)
+
+
+def test_places_that_are_free_show_everything_at_every_request() -> None:
+    flow = Flow(EVEN, 20.0, EVENLY)
+    delay, wanted = flow.bound((ANYWHERE,) * 4, (0.0,) * 4)
+
+    assert delay == pytest.approx(half_of(EVENLY), rel=0.01)
+    assert all(more > 0 for more in wanted)
+
+
+def test_a_range_at_whatever_price_shows_each_task_once() -> None:
+    flow = Flow(TAILED, 20.0, EVENLY)
+    _, wanted = flow.bound((ANYWHERE, None, None, None), (50.0, 0.0, 0.0, 0.0))
+
+    assert wanted[0] == pytest.approx(0.0)
+
+
+def test_a_range_that_begins_before_rows_appear_is_not_enough() -> None:
+    """The last of its tasks would be one second old."""
+    flow = Flow(TAILED, 100.0, (0.25,) * 4)
+
+    assert flow.bound(((0.0, 0.0), None, None, None), (0.01,) * 4)[0] == inf
+    assert flow.bound(((0.0, 0.0), (2.0, 2.0), None, None), (0.01,) * 4)[0] < inf
+
+
+def test_even_patterns_that_only_begin_elsewhere_are_one() -> None:
+    assert len(Flow(TAILED, 20.0, EVENLY).patterns) == 5
+    assert len(Flow(TAILED, 20.0, WITH_A_HOLE).patterns) == 15

@@ -136,3 +136,28 @@ class Thrift:
             credit=max(-MOST_CREDIT, min(MOST_CREDIT, self.credit + SHARE * present - again)),
             spending=self.spending * kept + (1 - kept) * present / max(seconds, 1e-3),
         )
+
+
+@dataclass(frozen=True, slots=True)
+class Purse:
+    """The requests that a scope has left to spend, and those that second looks took and that are still to be paid.
+
+    They are paid over an interval, not at once: were the next look put off by each of them, looks would be uneven.
+    """
+
+    credit: float = 1.0
+    owed: float = 0.0
+
+    def earned(self, pace: float, *, seconds: float, interval: float) -> Purse:
+        """After so many seconds at ``pace`` requests a second; no more is saved than an interval earns."""
+        paid = self.owed * min(1.0, seconds / interval)
+        credit = min(max(1.0, pace * interval), self.credit + pace * seconds - paid)
+        return Purse(credit, self.owed - paid)
+
+    def spent(self, *, present: int, again: int) -> Purse:
+        """After a cycle that spent so many requests on the present and on second looks."""
+        return Purse(self.credit - present, self.owed + again)
+
+    def left(self, pace: float, *, interval: float) -> float:
+        """Requests a second that ``pace`` leaves to the present for now: at least half of it."""
+        return max(pace / 2, pace - self.owed / interval)

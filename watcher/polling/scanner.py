@@ -16,7 +16,7 @@ from watcher.polling.cycle import Cycle, Tally, lag
 from watcher.polling.diff import Rules
 from watcher.polling.experience import Experience
 from watcher.polling.flight import PAGE
-from watcher.polling.learned import Thrift
+from watcher.polling.learned import Purse, Thrift
 from watcher.polling.listing import after, cut, listing, oldest, reached
 from watcher.polling.memory import Memory
 from watcher.polling.pacer import Pacer
@@ -59,7 +59,7 @@ class Scanner:
         self._memory = Memory(schedule.survival_of)
         self._thrift = Thrift()
         self._experience = Experience()
-        self._credit = 1.0
+        self._purse = Purse()
         self._pace: float | None = None
         self._cycled_at: Micros | None = None
         self._absences = Absences(policy.planning.interval)
@@ -95,17 +95,20 @@ class Scanner:
         self._memory.agree(state.in_flight)
         pace = self._pace or self._pacer.pace(self._reader.scope, self._experience.arrivals)
         seconds = 0.0 if self._cycled_at is None else (now - self._cycled_at) / SECOND
-        self._credit = min(max(1.0, pace * self._policy.interval), self._credit + pace * seconds)
+        self._purse = self._purse.earned(pace, seconds=seconds, interval=self._policy.interval)
         made = plan(self._situation(tally.state, now, pace, seconds), self._policy.planning)
         await self._read_all(made, now, tally)
         requests = self._reader.requests - begun_with
-        self._thrift = self._thrift.spent(present=requests - tally.again, again=tally.again, seconds=seconds)
-        self._credit -= requests
+        present = requests - tally.again
+        self._thrift = self._thrift.spent(present=present, again=tally.again, seconds=seconds)
+        self._purse = self._purse.spent(present=present, again=tally.again)
         self._cycled_at = now
         self._schedule.learn(tally.recorded.ended)
         self._pace = pace = self._pacer.pace(self._reader.scope, self._experience.arrivals)
         ahead = self._situation(tally.state, now, pace, 0.0)
-        return self._cycle(made.name, tally, requests, wait(ahead, self._policy.planning, self._credit, pace))
+        left = self._purse.left(pace, interval=self._policy.interval)
+        pause = wait(ahead, self._policy.planning, self._purse.credit, left)
+        return self._cycle(made.name, tally, requests, pause)
 
     def _cycle(self, name: str, tally: Tally, requests: int, pause: float) -> Cycle:
         now = self._reader.now()
@@ -131,7 +134,7 @@ class Scanner:
             typical=self._schedule.survival_of(None),
             arrival_rate=rate,
             price=self._schedule.price(rate),
-            allowed=max(1, int(self._credit)),
+            allowed=max(1, int(self._purse.credit)),
             overlap=self._experience.overlap(now, self._policy.planning.horizon),
             width=self._experience.width,
             past=max(1.0, pace * seconds * HISTORY),

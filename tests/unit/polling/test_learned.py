@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from watcher.model import SECOND, EntityId, Scope, Weight
 from watcher.polling.ladder import SHARE
-from watcher.polling.learned import CAUTIOUS, MOST_CREDIT, OVERLAPS, Arrivals, Lateness, Thrift
+from watcher.polling.learned import CAUTIOUS, MOST_CREDIT, OVERLAPS, Arrivals, Lateness, Purse, Thrift
 from watcher.polling.pacer import LOAD, USUAL, Pacer
 
 
@@ -158,3 +158,32 @@ def test_a_scope_of_which_nothing_is_known_weighs_as_much_as_those_of_other_shar
     busy = Pacer(20)
     busy.elsewhere = pacer.elsewhere
     assert busy.pace(other, steady(9.0)) > 1.4 * first
+
+
+def test_what_second_looks_took_is_paid_over_an_interval_and_paid_whole() -> None:
+    purse = Purse().spent(present=1, again=1)
+    assert purse == Purse(credit=0.0, owed=1.0)
+    assert purse.left(2.0, interval=5.0) == pytest.approx(1.8)
+
+    after = purse.earned(2.0, seconds=0.5, interval=5.0)
+    assert (after.credit, after.owed) == pytest.approx((0.9, 0.9))
+    later = after.earned(2.0, seconds=5.0, interval=5.0)
+    assert (later.credit, later.owed) == pytest.approx((10.0, 0.0))
+
+
+@given(
+    st.lists(st.tuples(st.integers(0, 3), st.integers(0, 2), st.floats(0.01, 2.0)), max_size=40),
+    st.floats(0.1, 20.0),
+)
+def test_no_more_is_spent_than_was_earned(cycles: list[tuple[int, int, float]], pace: float) -> None:
+    purse, earned, spent = Purse(), 1.0, 0
+    for present, again, seconds in cycles:
+        purse = purse.earned(pace, seconds=seconds, interval=5.0).spent(present=present, again=again)
+        earned, spent = earned + pace * seconds, spent + present + again
+
+    assert purse.credit - purse.owed <= earned - spent + 1e-6
+    assert purse.owed >= 0
+
+
+def test_looks_keep_half_of_the_pace_whatever_is_owed() -> None:
+    assert Purse(owed=100.0).left(2.0, interval=5.0) == 1.0
