@@ -42,7 +42,7 @@ class Flow:
     lifetimes: str
     target_delay: float = 0.0
     warm: float = 150.0
-    seconds: float = 450.0
+    seconds: float = 1200.0
 
     @property
     def batch_limited(self) -> bool:
