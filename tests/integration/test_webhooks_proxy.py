@@ -125,7 +125,7 @@ async def test_how_else_a_proxy_fails(url: str) -> None:
         port = plain.sockets[0].getsockname()[1]
         assert (await attempt(url, f"https://127.0.0.1:{port}")).reason is Reason.TLS
     async with receiving(close) as rude:
-        assert (await attempt(url, f"http://127.0.0.1:{rude.port}")).reason is Reason.RESET
+        assert (await attempt(url, f"http://127.0.0.1:{rude.port}")).reason is Reason.READ
     async with receiving(hang) as silent:
         assert (await attempt(url, f"http://127.0.0.1:{silent.port}", timeout=0.2)).reason is Reason.TIMEOUT
 

@@ -45,9 +45,9 @@ async def sending(url: str, **changes: Any) -> AsyncIterator[HttpSender]:
         await sender.close()
 
 
-async def attempt(url: str, **changes: Any) -> Attempt:
+async def attempt(url: str, body: bytes = BODY, **changes: Any) -> Attempt:
     async with sending(url, **changes) as sender:
-        return await sender.send(BODY, {"webhook-id": "1"})
+        return await sender.send(body, {"webhook-id": "1"})
 
 
 async def test_what_arrives_is_a_post_with_the_endpoints_headers() -> None:
@@ -86,8 +86,8 @@ async def test_what_arrives_is_a_post_with_the_endpoints_headers() -> None:
         (answer(400), Reason.HTTP_4XX, 400),
         (answer(410), Reason.HTTP_410, 410),
         (answer(503), Reason.HTTP_5XX, 503),
-        (reset, Reason.RESET, None),
-        (close, Reason.RESET, None),
+        (reset, Reason.READ, None),
+        (close, Reason.READ, None),
         (raw(b"SSH-2.0-OpenSSH_9.6\r\n\r\n"), Reason.PROTOCOL, None),
         (raw(b"HTTP/1.1 200 OK\r\nbad header\r\n\r\n"), Reason.PROTOCOL, None),
         (raw(b"HTTP/1.1 200 OK\r\nx: " + b"y" * 100_000 + b"\r\n\r\n"), Reason.PROTOCOL, None),
@@ -104,6 +104,18 @@ async def test_reasons(script: Answer, reason: Reason, status: int | None) -> No
         result = await attempt(receiver.url)
     assert (result.reason, result.status) == (reason, status)
     assert result.seconds > 0
+
+
+async def test_a_connection_that_breaks_before_all_is_sent() -> None:
+    async def take_a_little(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.transport.abort()
+
+    server = await asyncio.start_server(take_a_little, "127.0.0.1", 0)
+    async with server:
+        port = server.sockets[0].getsockname()[1]
+        result = await attempt(f"http://127.0.0.1:{port}/", body=bytes(2**25))
+    assert (result.reason, result.status) == (Reason.WRITE, None)
 
 
 @pytest.mark.parametrize(

@@ -157,6 +157,10 @@ def _drop(connection: Connection) -> None:
     connection.close()
 
 
+class Unsent(aiohttp.ClientConnectionError):
+    """The connection broke while something of the request waited to be sent."""
+
+
 class Target:
     """Whom requests go to over a connector, which closes with it, and the headers that all of them have."""
 
@@ -187,6 +191,7 @@ class Target:
         """Send a request, with these headers besides the target's, and wait for the head of its answer.
 
         Raises:
+            Unsent: the connection broke before all was sent.
             aiohttp.ClientError: there was no connection, or it broke, or what came is not HTTP.
             OSError: the same, from below the library.
             ValueError: a header holds what none may hold.
@@ -201,7 +206,7 @@ class Target:
             protocol.set_response_params(read_until_eof=True, auto_decompress=False)
             await self._send(protocol, method, body, headers)
             while True:
-                message, payload = await protocol.read()
+                message, payload = await _read_head(protocol)
                 if message.code >= _FINAL or message.code == HTTPStatus.SWITCHING_PROTOCOLS:
                     return Answer(connection, protocol, message, payload, len(body or b""))
         except HttpProcessingError as error:
@@ -219,6 +224,18 @@ class Target:
         if body is not None:
             every[hdrs.CONTENT_LENGTH] = str(len(body))
         writer = StreamWriter(protocol, self._whom.loop)
-        await writer.write_headers(f"{method} {self._path} HTTP/1.1", every)
-        # Without waiting until all is sent: the answer may come before.
-        await writer.write(body or b"", drain=False)
+        try:
+            await writer.write_headers(f"{method} {self._path} HTTP/1.1", every)
+            # Without waiting until all is sent: the answer may come before.
+            await writer.write(body or b"", drain=False)
+        except (aiohttp.ClientConnectionError, OSError) as error:
+            raise Unsent from error
+
+
+async def _read_head(protocol: HeadFirst) -> tuple[RawResponseMessage, aiohttp.StreamReader]:
+    try:
+        return await protocol.read()
+    except (aiohttp.ClientConnectionError, OSError) as error:
+        if protocol.writing_paused:
+            raise Unsent from error
+        raise

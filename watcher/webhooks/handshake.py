@@ -88,7 +88,8 @@ def judge(reply: Reply, origin: str) -> Verdict:
             | Reason.PROXY
             | Reason.TLS
             | Reason.TIMEOUT
-            | Reason.RESET
+            | Reason.WRITE
+            | Reason.READ
             | Reason.PROTOCOL
             | Reason.INTERNAL
             | Reason.EVENT_GONE

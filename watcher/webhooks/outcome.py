@@ -32,7 +32,8 @@ class Reason(StrEnum):
     PROXY = "proxy"
     TLS = "tls"
     TIMEOUT = "timeout"
-    RESET = "reset"
+    WRITE = "write"
+    READ = "read"
     PROTOCOL = "protocol"
     INTERNAL = "internal"
     EVENT_GONE = "event_gone"
@@ -173,7 +174,8 @@ def decide(attempt: Attempt, *, made: int, schedule: Sequence[float], now: float
             | Reason.PROXY
             | Reason.TLS
             | Reason.TIMEOUT
-            | Reason.RESET
+            | Reason.WRITE
+            | Reason.READ
             | Reason.PROTOCOL
             | Reason.INTERNAL
         ):
@@ -209,7 +211,8 @@ def effect_of(attempt: Attempt, *, now: float) -> Effect:
             | Reason.PROXY
             | Reason.TLS
             | Reason.TIMEOUT
-            | Reason.RESET
+            | Reason.WRITE
+            | Reason.READ
             | Reason.PROTOCOL
         ):
             if attempt.status not in _BUSY:

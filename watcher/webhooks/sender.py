@@ -25,7 +25,7 @@ from watcher import __version__
 from watcher.clock import Clock
 from watcher.settings import Endpoint
 from watcher.webhooks.address import Network, is_allowed
-from watcher.webhooks.exchange import Connector, Target
+from watcher.webhooks.exchange import Connector, Target, Unsent
 from watcher.webhooks.handshake import ORIGIN_HEADER, Reply
 from watcher.webhooks.outcome import Attempt, Reason, reason_of
 from watcher.webhooks.resolver import LaneResolver
@@ -223,8 +223,10 @@ def _reason(error: Exception) -> Reason:
             | ssl.SSLError()
         ):
             return Reason.TLS
+        case Unsent():
+            return Reason.WRITE
         case aiohttp.ClientConnectionError() | OSError():
-            return Reason.RESET
+            return Reason.READ
         case aiohttp.ClientError():
             return Reason.PROTOCOL
         case _:
