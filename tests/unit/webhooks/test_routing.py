@@ -99,3 +99,13 @@ def test_whatever_a_subject_is_made_of_the_task_is_one_word_of_its_own(one: byte
     assert named.isascii()
     assert named.isprintable()
     assert not set(named) & set(" >")
+
+
+def test_as_scripts_take_it_an_entry_is_its_id_and_the_task_if_that_matters() -> None:
+    some = event(7, entity=ENTITY)
+    ordered = Router((endpoint(order="task"),)).route("5-0", fields(some)).task
+    assert ordered
+    assert Router((endpoint(),)).word("5-0", fields(some)) == "5-0"
+    assert Router((endpoint(order="task"),)).word("5-0", fields(some)) == f"5-0={ordered}"
+    assert Router((endpoint(events=("ocr_task.error",)),)).word("5-0", fields(some)) is None
+    assert Router((endpoint(),)).word("5-0", {b"id": b"1"}) is None, "nor is it the watcher's"
