@@ -102,14 +102,14 @@ def weight(situation: Situation) -> int:
 
 
 def _windows(edge: Micros, flight: Flight, situation: Situation, policy: Policy) -> Iterator[Option]:
-    """Fresh windows worth considering, by how far they reach back and, where more is in flight, forward."""
+    """Fresh windows worth considering, by how far they reach back and, where a page is too little, forward."""
     now, rate = situation.now, situation.arrival_rate
     unread = Unread.of(edge, now, 0.0 if situation.hinted else rate, situation.typical)
     floor = _floor(edge, situation)
     deepest = max(
         Micros(floor - DEEPEST), min((*flight.created[:1], floor)), min(situation.state.forgotten, floor)
     )
-    if situation.crowded and not policy.early:
+    if situation.scarce and not policy.early:
         return _in_order(floor, deepest, flight, unread, situation)
     return _up_to_now(floor, deepest, flight, unread, situation)
 

@@ -99,6 +99,11 @@ class Situation:
         return self.arrival_rate * self.typical.mean > PAGE
 
     @property
+    def scarce(self) -> bool:
+        """Whether a page of the youngest leaves out many that are in flight: it spans less than two mean lifetimes."""
+        return self.arrival_rate * self.typical.mean > PAGE / 2
+
+    @property
     def unobserved(self) -> float:
         """Seconds since anything in flight was seen, while fresh windows do not show it; 0 if nothing is."""
         if not self.hinted or not self.sightings:

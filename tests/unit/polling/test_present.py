@@ -92,9 +92,14 @@ class TestByFullPages:
         assert (found.interval.high, found.until) == (at(NOW), None)
 
     def test_not_where_a_page_shows_everything(self) -> None:
-        found = window(flowing(5.0, unread=10, unseen=5, fresh_at=at(NOW - 10)))
+        found = window(flowing(3.0, unread=10, unseen=5, fresh_at=at(NOW - 10)))
         assert found is not None
         assert (found.interval.high, found.until) == (at(NOW), None)
+
+    def test_though_all_in_flight_would_fit_a_page_where_that_of_the_youngest_leaves_many_out(self) -> None:
+        found = window(flowing(5.0, unread=10, unseen=5, fresh_at=at(NOW - 10)))
+        assert found is not None
+        assert found.until is not None
 
 
 def test_the_edge_is_the_end_of_what_is_covered_or_one_width_ago() -> None:
