@@ -243,9 +243,15 @@ class TestHints:
 
 
 class TestToken:
-    @pytest.mark.parametrize("loopback", [True, False])
-    async def test_one_that_is_set_is_asked_for(self, redis: Redis, loopback: bool) -> None:
-        async with listening(redis, loopback=loopback, token=TOKEN) as listener:
+    async def test_on_loopback_none_is_asked_for_though_one_is_set(self, redis: Redis) -> None:
+        async with listening(redis, token=TOKEN) as listener:
+            for given in ({}, {"authorization": "Bearer wrong"}, {"authorization": f"Bearer {TOKEN}"}):
+                assert (await listener.post("/hints", body(TASK), **given))[0] == 202
+            status, _ = await listener.post("/hints", body(TASK), content_type="text/plain")
+            assert status == 415  # what a browser's page may send unasked is refused here as ever
+
+    async def test_off_loopback_it_is_asked_for(self, redis: Redis) -> None:
+        async with listening(redis, loopback=False, token=TOKEN) as listener:
             for wrong in ("", TOKEN, f"Basic {TOKEN}", "Bearer", f"Bearer {TOKEN}x", "Bearer clé"):
                 async with listener.session.post(
                     f"{listener.url}/hints",

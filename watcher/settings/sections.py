@@ -227,7 +227,8 @@ class HttpSettings(BaseModel):
     host: Annotated[str, AfterValidator(values.host)] = Field("127.0.0.1", description="address to listen on")
     port: int = Field(9410, ge=0, le=65535, description="port to listen on; 0 picks one and logs it")
     token: values.Word | None = Field(
-        None, description="bearer token for what changes state or shows payloads; needed unless on loopback"
+        None,
+        description="bearer token for what changes state or shows payloads; needed, and asked for, unless on loopback",
     )
 
     @field_validator("token")
