@@ -70,8 +70,8 @@ class App:
 
         Raises:
             ConfigurationError: the listener's address, or the embedded store's directory or port, cannot be used.
-            StoreError: the embedded store cannot be run here, a later version has written the store, or its state
-                is spread over another number of shards.
+            StoreError: the embedded store cannot be run here, the store is too old, a later version has written it, or
+                its state is spread over another number of shards.
         """
         async with AsyncExitStack() as stack:
             namespace, shards = self._settings.redis.namespace, self._settings.redis.shards

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable
 from contextlib import aclosing
 from dataclasses import dataclass
-from typing import Final
 
 from watcher.alerts.notifier import check_urls
 from watcher.clock import SystemClock
@@ -25,11 +24,8 @@ from watcher.state.embedded import EmbeddedServer
 from watcher.state.format import readable
 from watcher.state.inspection import inspect
 from watcher.state.layout import shards_of
+from watcher.state.release import release
 from watcher.state.spread import fitting
-from watcher.state.store import store_errors
-
-OLDEST: Final = 7
-"""Major version of the oldest Redis that works."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,25 +144,10 @@ async def _store(settings: Settings) -> str:
 async def _answers(url: str, settings: Settings) -> str:
     namespace, shards = settings.redis.namespace, settings.redis.shards
     async with aclosing(connect(url)) as redis:
-        with store_errors():
-            info = await redis.info("server")
+        answering = await release(redis)
         await fitting(redis, namespace, shards)
         await readable(redis, shards_of(namespace, shards))
-    return f"{supported(info)} answers"
-
-
-def supported(info: Mapping[str, object]) -> str:
-    """Name and version of a server that says this of itself; Valkey calls itself a Redis 7.2 besides.
-
-    Raises:
-        CheckError: it is older than what the store's scripts need.
-    """
-    name = "Valkey" if info.get("server_name") == "valkey" else "Redis"
-    version = f"{name} {info.get('valkey_version') or info.get('redis_version')}"
-    major = str(info.get("redis_version")).partition(".")[0]
-    if major.isdigit() and int(major) < OLDEST:
-        raise CheckError(f"{version} is too old; run Redis {OLDEST}.0 or newer, or Valkey")
-    return version
+    return f"{answering} answers"
 
 
 async def _alerts(settings: Settings) -> str:

@@ -37,10 +37,19 @@ async def warn(redis: Redis, clock: Clock, *, failover: bool, wait_replicas: int
 async def inspect(redis: Redis) -> list[Reading]:
     """What each server says that takes writes. Raises ``StoreUnavailable`` when one does not answer."""
     with store_errors():
-        if not isinstance(redis, Cluster):
-            return [await _reading(redis, "", {})]
-        await redis.initialize()
-        return [await _reading(redis, node.name, {"target_nodes": node}) for node in redis.get_primaries()]
+        return [await _reading(redis, server, target) for server, target in await writers(redis)]
+
+
+async def writers(redis: Redis) -> list[tuple[str, Mapping[str, Any]]]:
+    """The servers that take writes: of each its name, where there are several, and how to ask that one.
+
+    Raises:
+        redis.RedisError: no server of a cluster answers.
+    """
+    if not isinstance(redis, Cluster):
+        return [("", {})]
+    await redis.initialize()
+    return [(node.name, {"target_nodes": node}) for node in redis.get_primaries()]
 
 
 async def _reading(redis: Redis | Cluster, server: str, target: Mapping[str, Any]) -> Reading:

@@ -13,6 +13,7 @@ from watcher.state.keys import Keys
 from watcher.state.layout import FIELDS, Layout, LayoutError, refusal
 from watcher.state.lease import LeaseLostError
 from watcher.state.lua import script
+from watcher.state.release import release
 from watcher.state.store import store_errors
 
 LOOK: Final = 5.0
@@ -64,21 +65,28 @@ async def fitting(redis: Redis, namespace: str, shards: int) -> Layout:
 
 
 class Spread:
-    """The layout as a daemon sees that was told of so many shards."""
+    """The layout as a daemon sees that was told of so many shards.
+
+    Everything that works on the store waits for it, so it is here that a store which is too old is refused first.
+    """
 
     def __init__(self, redis: Redis, namespace: str, shards: int, clock: Clock) -> None:
         self._redis = redis
         self._namespace = namespace
         self._shards = shards
         self._clock = clock
+        self._new_enough = False
 
     async def look(self) -> Layout:
         """The layout. Where nothing is stored yet it is this daemon's from here on, or another's that was quicker.
 
         Raises:
             StoreUnavailable: the store does not answer.
-            StoreError: there is another number of shards, or it is being changed.
+            StoreError: it is too old, there is another number of shards, or it is being changed.
         """
+        if not self._new_enough:
+            await release(self._redis)
+            self._new_enough = True
         if await read_layout(self._redis, self._namespace) is None:
             await change_layout(self._redis, None, Layout(self._namespace, self._shards))
         return await fitting(self._redis, self._namespace, self._shards)
@@ -95,7 +103,8 @@ class Spread:
         """Look again and again, for ever.
 
         Raises:
-            StoreError: there is another number of shards, or it is being changed: this daemon must end.
+            StoreError: the store is too old, there is another number of shards, or it is being changed: this daemon
+                must end.
         """
         seen = said = False
         while True:

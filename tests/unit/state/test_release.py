@@ -1,11 +1,11 @@
-"""What ``watcher check`` makes of what others say of themselves."""
+"""What is made of the version that a server says it is."""
 
 from __future__ import annotations
 
 import pytest
 
-from watcher.ops.checks import supported
-from watcher.ops.reach import CheckError
+from watcher.errors import StoreError
+from watcher.state.release import supported
 
 
 @pytest.mark.parametrize(
@@ -23,5 +23,9 @@ def test_a_server_that_is_new_enough_is_named(info: dict[str, str], name: str) -
 
 
 def test_one_that_is_too_old_is_refused() -> None:
-    with pytest.raises(CheckError, match=r"^Redis 6\.2\.14 is too old; run Redis 7\.0 or newer, or Valkey$"):
+    with pytest.raises(StoreError) as refusal:
         supported({"redis_version": "6.2.14"})
+    assert str(refusal.value) == (
+        "the store is Redis 6.2.14, which is too old; "
+        "have WATCHER_REDIS__URL name a Redis 7.0 or newer, or a Valkey"
+    )
