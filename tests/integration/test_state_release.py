@@ -94,10 +94,11 @@ async def test_the_check_says_so(settings: Settings, redis: Redis, redis_server:
 
 
 async def test_one_that_may_not_be_asked_is_not_refused(redis: Redis, redis_server: Server) -> None:
-    await redis.execute_command("ACL", "SETUSER", "mute", "on", "nopass", "~*", "+@all", "-info")
+    admin: Any = redis
+    await admin.execute_command("ACL", "SETUSER", "mute", "on", "nopass", "~*", "+@all", "-info")
     try:
         muted = connect(f"unix://mute:x@{redis_server.socket}")
         assert await release(muted) == "a server that does not tell its version"
         await muted.aclose()
     finally:
-        await redis.execute_command("ACL", "DELUSER", "mute")
+        await admin.execute_command("ACL", "DELUSER", "mute")

@@ -73,8 +73,11 @@ async def test_check_fails_where_the_store_takes_no_writes(pair: tuple[Node, Nod
         {"monite": {"base_url": "http://127.0.0.1:9", "token": "x"}, "redis": {"url": pair[1].url}}
     )
     found = await run_checks(settings, shown.append)
-    (store,) = [each for each in shown if each.text.startswith("role is replica: it refuses every write")]
+    (store,) = [each for each in shown if each.name == "store"]
     assert (store.good, store.doubt, store in found) == (False, False, True)
+    assert store.text.endswith(
+        "answers, but takes no writes: it is a replica; point WATCHER_REDIS__URL at its master"
+    )
 
 
 async def test_where_it_may_not_be_asked_it_says_so(redis_url: str, redis_server: Server) -> None:

@@ -26,6 +26,7 @@ from watcher.state.inspection import inspect
 from watcher.state.layout import shards_of
 from watcher.state.release import release
 from watcher.state.spread import fitting
+from watcher.state.writing import try_write
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,7 +148,13 @@ async def _answers(url: str, settings: Settings) -> str:
         answering = await release(redis)
         await fitting(redis, namespace, shards)
         await readable(redis, shards_of(namespace, shards))
-    return f"{answering} answers"
+        try:
+            await try_write(redis, shards_of(namespace, shards))
+        except StoreUnavailable:
+            raise
+        except StoreError as error:
+            raise CheckError(f"{answering} answers, but {error}") from error
+    return f"{answering} answers and takes writes"
 
 
 async def _alerts(settings: Settings) -> str:

@@ -4,7 +4,7 @@
 |---|---|---|
 | ``{ns}:lease`` | string | the holder's nonce; expires with the lease |
 | ``{ns}:format`` | hash | the ``version`` of all this, and the ``next`` while it is being brought there |
-| ``{ns}:mark`` | string | written to see what replicas have; expires |
+| ``{ns}:mark`` | string | written to see what replicas have, or whether anything can be; expires |
 | ``{ns}:scopes`` | set | keys of the scopes that are watched or of which something is remembered |
 | ``{ns}:scope:<scope>`` | hash | ``start``: first-run rule, ``coverage``: intervals read, ``adopted``, … |
 | ``{ns}:weight`` | string | what its scopes weigh in sharing the budget, and their number; expires as the lease does |
@@ -80,7 +80,7 @@ class Keys:
 
     @property
     def mark(self) -> str:
-        """Key that is written to see which replicas have everything before it."""
+        """Key that is written to see which replicas have everything before it, or whether the store takes writes."""
         return f"{self.tag}:mark"
 
     @property
