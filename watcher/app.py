@@ -118,7 +118,7 @@ class App:
             )
             stack.push_async_callback(membership.leave)
             self._keep(stack, "fleet", partial(_once_fitting, spread, membership.run))
-            self._observer = await self._serve(stack, redis, parts, retired, budget)
+            self._observer = await self._serve(stack, redis, parts, retired, budget, membership)
             works = [(retired.stop, self._keep(stack, "retired", retired.run))]
             for shard in parts:
                 task = self._keep(stack, f"webhooks-{shard.keys.shard}", shard.deliver)
@@ -174,12 +174,14 @@ class App:
         shards: list[Shard],
         retired: Retired,
         budget: SharedBudget,
+        membership: Membership,
     ) -> Observer:
         observer = Observer(
             redis,
             [Observed(shard.keys, shard.leadership, shard.board) for shard in shards],
             [endpoint.name for endpoint in self._settings.webhooks],
             retired=lambda: retired.keys,
+            refused=lambda: membership.trouble,
             budget=budget,
             supervisor=self._supervisor,
             metrics=self._metrics,

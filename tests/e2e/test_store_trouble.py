@@ -26,7 +26,7 @@ from watcher.state.embedded import embedded_url
 from watcher.state.keys import Keys
 from watcher.webhooks.group import GROUP
 
-from .harness import eventually, running, said, settings_for, until_ready
+from .harness import eventually, readiness, running, said, settings_for, until_ready
 from .test_demo import published
 from .truth import entries
 
@@ -137,6 +137,7 @@ async def test_what_cannot_be_stored_is_not_claimed_and_comes_later(
         before = len(lines(stage))
         async with trouble(stage):
             await until_it_says(stage, "lease.ended", "lease.lost", after=before)
+            assert (await readiness(stage.daemon))[0] == 503, "what failed is known, and not said"
         await until_published(stage, 5)
         await nothing_is_missing(stage)
 

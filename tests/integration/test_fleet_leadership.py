@@ -8,6 +8,7 @@ import tempfile
 from collections.abc import AsyncIterator, Iterator
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 import pytest
 from redis.asyncio import Redis
@@ -410,6 +411,27 @@ class TestStoreAway:
             await office.clock.wait_out(RETRY)
         assert "maxmemory" in str(office.leadership.trouble)
         await client.config_set("maxmemory", 0)
+        await office.clock.wait_out(RETRY)
+        await office.begun.get()
+        assert office.leadership.trouble is None
+
+    async def test_why_a_write_failed_is_said_at_once_until_the_lease_is_held_again(
+        self, client: Redis, offices: Offices
+    ) -> None:
+        office = offices.open(client)
+        nonce = await office.begun.get()
+        admin: Any = client
+        await admin.replicaof("127.0.0.1", 1)
+        with capture_logs() as logs:
+            office.fail(StoreUnavailable("the store: read only"))
+            await office.ended.get()
+            for _ in range(3):  # its own lease stands in the way, and can be read
+                await office.clock.wait_out(RETRY)
+                assert office.leadership.trouble == "the store: read only"
+        assert "lease.left_to_lapse" in [line["event"] for line in logs]
+        assert (office.leadership.held, office.leadership.nonce) == (False, nonce)
+        await admin.replicaof("NO", "ONE")
+        await client.pexpire(KEYS.lease, 0)
         await office.clock.wait_out(RETRY)
         await office.begun.get()
         assert office.leadership.trouble is None

@@ -185,6 +185,21 @@ class TestMembership:
         await replica.membership.leave()
         assert await read_replicas(redis, KEYS) == ()
 
+    async def test_why_the_store_does_not_hear_of_it_is_known_until_it_does(self, redis: Redis) -> None:
+        replica = Replica(redis)
+        async with replica.living():
+            assert replica.membership.trouble is None
+            await redis.config_set("maxmemory", "1")
+            try:
+                await replica.clock.advance(BEAT)
+                assert await replica.clock.waits.get() == RETRY
+                assert "maxmemory" in str(replica.membership.trouble)
+            finally:
+                await redis.config_set("maxmemory", "0")
+            await replica.clock.advance(RETRY)
+            assert await replica.clock.waits.get() == BEAT
+            assert replica.membership.trouble is None
+
     async def test_a_newcomer_gets_its_part_once_all_know_of_it(self, redis: Redis) -> None:
         one, other = Replica(redis, held=4), Replica(redis)
         async with AsyncExitStack() as both:

@@ -18,7 +18,7 @@ from watcher.state.budget import SharedBudget
 from watcher.state.connection import connect
 from watcher.state.keys import Keys
 from watcher.state.layout import shards_of
-from watcher.state.lease import Lease
+from watcher.state.lease import PATIENCE, Lease
 from watcher.supervision import Supervisor
 from watcher.webhooks.control import forget
 
@@ -47,6 +47,7 @@ class Stand:
             observed,
             ["shop"],
             retired=lambda: [Keys("t")],
+            refused=lambda: None,
             budget=SharedBudget(redis, self.keys[0], self.clock, limit=3, window_seconds=60),
             supervisor=Supervisor(self.clock),
             metrics=self.metrics,
@@ -78,6 +79,20 @@ async def test_a_shard_without_scopes_is_ready_once_that_is_known(redis: Redis) 
     assert stand.gauge("last_complete_scan_timestamp_seconds") == stand.clock.time()
     empty.trouble_discovering = "unauthorized"
     assert await stand.observer.not_ready() == ["shard 1: no complete scan yet (last trouble: unauthorized)"]
+
+
+async def test_a_lease_of_its_own_that_has_yet_to_lapse_is_nobody_elses(redis: Redis) -> None:
+    """As one is that could not be given up, since the store takes no writes."""
+    stand = Stand(redis)
+    for lease in stand.leases:
+        assert await lease.acquire()
+    stand.clock.move(PATIENCE)
+    assert await stand.observer.not_ready() == [
+        "shard 0: nobody holds the lease yet",
+        "shard 1: nobody holds the lease yet",
+    ]
+    await redis.set(stand.keys[0].lease, "another's")
+    assert await stand.observer.not_ready() == ["shard 1: nobody holds the lease yet"]
 
 
 async def test_what_waits_in_a_retired_shard_counts(redis: Redis) -> None:

@@ -77,12 +77,20 @@ class Leadership:
         self._unwanted = asyncio.Event()
         self._gauge.set(0)
         self.trouble: str | None = None
-        """Why the store did not let this process look for the lease when it last tried; None when it did."""
+        """Why the store did not let this process hold the lease, or look for it, when it last tried.
+
+        None once it lets it again; what another holds is not tried.
+        """
 
     @property
     def held(self) -> bool:
         """Whether this process is at work on the shard."""
         return self._lease.held
+
+    @property
+    def nonce(self) -> str:
+        """What a lease says that is this process's, also one that it could not give up and that has yet to lapse."""
+        return self._lease.nonce
 
     @property
     def shard(self) -> int:
@@ -103,7 +111,7 @@ class Leadership:
         while True:
             pause: float | None = RETRY
             try:
-                pause, self.trouble = await self._look(), None
+                pause = await self._look()
             except StoreUnavailable as error:
                 self.trouble = str(error)
                 if not waiting:
@@ -129,7 +137,9 @@ class Leadership:
             self._left = 0
             return min(RETRY, taken_for)
         async with self._quota.turn:
-            return None if await self._take() else RETRY
+            taken = await self._take()
+        self.trouble = None
+        return None if taken else RETRY
 
     async def _take(self) -> bool:
         """Take the lease, which was free a moment ago, if this replica is to; whether it did, and counts it."""
@@ -161,7 +171,7 @@ class Leadership:
         except* _GivenUpError:
             reason = "shared"
         except* StoreUnavailable as failures:
-            reason = _first(failures)
+            reason = self.trouble = _first(failures)
         finally:
             self._gauge.set(0)
             log.info("lease.ended", shard=self._name, reason=reason)

@@ -70,20 +70,21 @@ class Membership:
         self._gauge = metrics.replicas
         quota.refresh = self.refresh
         self._known: frozenset[str] = frozenset()
+        self.trouble: str | None = None
+        """Why the store did not hear that this replica lives when it was told last; None when it did."""
 
     async def run(self) -> None:
         """Say that this replica lives, again and again, until cancelled."""
-        away = False
         while True:
             try:
                 await self.refresh()
             except StoreUnavailable as error:
-                if not away:
+                if self.trouble is None:
                     log.warning("fleet.unknown", error=str(error))
-                away = True
+                self.trouble = str(error)
                 await self._clock.sleep(RETRY)
                 continue
-            away = False
+            self.trouble = None
             await self._clock.sleep(BEAT)
 
     async def refresh(self) -> None:

@@ -35,8 +35,9 @@ class ShardFacts:
 class Facts:
     """What readiness depends on.
 
-    ``interval`` is in seconds, ``store_trouble`` None while the store answers, and ``paused`` the seconds for which the
-    API wants no requests, 0 when it takes them.
+    ``interval`` is in seconds, ``store_trouble`` None while the store answers, ``refused`` why it did not take what
+    this replica wrote last, None where it did, and ``paused`` the seconds for which the API wants no requests, 0 when
+    it takes them.
     """
 
     interval: float
@@ -44,6 +45,7 @@ class Facts:
     dead_workers: Sequence[str]
     shards: Sequence[ShardFacts]
     paused: float = 0.0
+    refused: str | None = None
 
 
 def reasons_not_ready(facts: Facts) -> list[str]:
@@ -51,6 +53,8 @@ def reasons_not_ready(facts: Facts) -> list[str]:
     reasons = [f"worker {name} has died and is being started again" for name in facts.dead_workers]
     if facts.store_trouble is not None:
         return [*reasons, f"the store is away: {facts.store_trouble}"]
+    if facts.refused is not None:
+        reasons.append(f"the store did not take this replica's last write: {facts.refused}")
     found = [(shard.shard, reason) for shard in facts.shards if (reason := _shard(shard, facts))]
     several = len(facts.shards) > 1
     return [*reasons, *(f"shard {shard}: {reason}" if several else reason for shard, reason in found)]

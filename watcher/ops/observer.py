@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final
 
 from redis.asyncio import Redis
 
@@ -37,7 +37,8 @@ class Observed:
 class Observer:
     """Answers the operators' questions. ``endpoints`` are the names of those that are configured.
 
-    ``retired`` gives the keys of shards from which what is left is still delivered.
+    ``retired`` gives the keys of shards from which what is left is still delivered, ``refused`` why the store did not
+    take what this replica wrote of itself last, None when it did.
     """
 
     def __init__(
@@ -47,6 +48,7 @@ class Observer:
         endpoints: Sequence[str],
         *,
         retired: Callable[[], Sequence[Keys]],
+        refused: Callable[[], str | None],
         budget: SharedBudget,
         supervisor: Supervisor,
         metrics: Metrics,
@@ -57,6 +59,7 @@ class Observer:
         self._shards = shards
         self.endpoints = endpoints
         self._retired = retired
+        self._refused = refused
         self._budget = budget
         self._supervisor = supervisor
         self._metrics = metrics
@@ -70,7 +73,7 @@ class Observer:
         trouble, paused = None, 0.0
         try:
             async with asyncio.timeout(PATIENCE):
-                held_elsewhere = await self._leases()
+                held_elsewhere = await self._others()
                 paused = await self._budget.paused_for()
         except StoreUnavailable as error:
             trouble = str(error)
@@ -79,10 +82,11 @@ class Observer:
         facts = Facts(
             interval=self._interval,
             store_trouble=trouble,
+            refused=self._refused(),
             dead_workers=sorted(self._supervisor.dead),
             shards=[
-                self._facts(shard, exists)
-                for shard, exists in zip(self._shards, held_elsewhere, strict=trouble is None)
+                self._facts(shard, another)
+                for shard, another in zip(self._shards, held_elsewhere, strict=trouble is None)
             ],
             paused=paused,
         )
@@ -114,17 +118,22 @@ class Observer:
         set_gauges(self._metrics, stats, self._shown)
         self._shown = frozenset(stats)
 
-    async def _leases(self) -> list[bool]:
+    async def _others(self) -> list[bool]:
+        """Of each shard whether another process holds its lease, which one that was left to lapse does not show."""
         with store_errors():
-            return [bool(await self._redis.exists(shard.keys.lease)) for shard in self._shards]
+            found: list[Any] = [await self._redis.get(shard.keys.lease) for shard in self._shards]
+        return [
+            nonce is not None and nonce != shard.leadership.nonce.encode()
+            for nonce, shard in zip(found, self._shards, strict=True)
+        ]
 
-    def _facts(self, shard: Observed, leased: bool) -> ShardFacts:
+    def _facts(self, shard: Observed, another: bool) -> ShardFacts:
         now = self._clock.monotonic()
         scanned_at = shard.board.scanned_at(now)
         return ShardFacts(
             shard=shard.keys.shard,
             held=shard.leadership.held,
-            held_elsewhere=leased and not shard.leadership.held,
+            held_elsewhere=another and not shard.leadership.held,
             scan_age=None if scanned_at is None else now - scanned_at,
             trouble=shard.leadership.trouble or shard.board.trouble,
             pause=shard.board.pause,

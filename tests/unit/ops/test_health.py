@@ -56,3 +56,9 @@ def test_without_the_store_only_workers_are_told_of_besides() -> None:
 def test_that_the_api_wants_no_requests_is_why(age: float | None, reason: str | None) -> None:
     facts = Facts(5.0, None, (), [ShardFacts(0, True, False, age, "rate_limited")], paused=3599.6)
     assert reasons_not_ready(facts) == ([reason] if reason else [])
+
+
+def test_a_write_that_the_store_refused_is_told_whoever_holds_the_lease() -> None:
+    told = "the store did not take this replica's last write: OOM"
+    for shard in (ShardFacts(0, True, False, 0.0, None), ShardFacts(0, False, True, None, None)):
+        assert reasons_not_ready(Facts(5.0, None, (), [shard], refused="OOM")) == [told]
