@@ -5,6 +5,7 @@ from __future__ import annotations
 from redis.asyncio import Redis
 
 from watcher.clock import Clock
+from watcher.model import Micros, to_iso
 from watcher.monite.budget import Window
 from watcher.polling.diff import kinds_of
 from watcher.polling.policy import PollPolicy
@@ -34,6 +35,17 @@ def publication_of(settings: Settings) -> Publication:
         recognized_data=settings.events.recognized_data,
         document_types=frozenset(settings.monite.document_types),
     )
+
+
+def doubts(settings: Settings, now: Micros) -> list[str]:
+    """What may be meant and is more likely a slip: a line each, naming the setting and how to mend it."""
+    start = settings.poll.start
+    if isinstance(start, str) or start <= now:
+        return []
+    return [
+        f"WATCHER_POLL__START: {to_iso(start)} lies in the future, and no task created before it is ever told of; "
+        "give an earlier time, baseline or all, unless that is meant"
+    ]
 
 
 def budget_of(settings: Settings, redis: Redis, clock: Clock) -> SharedBudget:

@@ -17,7 +17,7 @@ from aiohttp import web
 
 from watcher.sandbox import Sandbox
 
-from .harness import eventually, listening, new_secret, running, settings_for, until_ready, webhook
+from .harness import eventually, listening, new_secret, running, said, settings_for, until_ready, webhook
 
 TOKEN = {"WATCHER_MONITE__TOKEN": "a-token-of-the-tests"}
 
@@ -100,6 +100,19 @@ async def test_status_tail_check_and_reset_beside_a_daemon(directory: Path, sand
             code, out, _ = await command(settings, "reset", "-", "--yes")
             assert (code, out) == (0, "forgot scope -\n")
             await until_ready(daemon)
+
+
+async def test_a_start_in_the_future_is_warned_of(directory: Path, sandbox: Sandbox) -> None:
+    settings = settings_for(sandbox.base_url, directory, WATCHER_POLL__START="2999-01-31")
+    async with running(settings, directory) as daemon:
+        await until_ready(daemon)
+        (line,) = said(daemon, "settings.doubtful")
+        assert line["level"] == "warning"
+        assert line["doubt"].startswith("WATCHER_POLL__START: 2999-01-31T00:00:00")
+        code, out, _ = await command(settings, "check")
+    warnings = [text for text in out.splitlines() if text.startswith("warn")]
+    assert (code, len(warnings)) == (0, 1)
+    assert warnings[0].startswith("warn settings - WATCHER_POLL__START: 2999-01-31T00:00:00")
 
 
 async def test_following_ends_in_a_line_when_the_store_goes(directory: Path, sandbox: Sandbox) -> None:

@@ -13,8 +13,11 @@ from watcher import __version__, logs, steps
 from watcher.alerts.notifier import check_urls
 from watcher.app import App
 from watcher.cli.common import event_loop
+from watcher.clock import SystemClock
+from watcher.derived import doubts
 from watcher.descriptors import make_room
 from watcher.errors import ConfigurationError
+from watcher.model import from_seconds
 from watcher.settings import Settings, load_settings
 from watcher.state.connection import MOST_CONNECTIONS
 
@@ -37,6 +40,8 @@ def run() -> None:
     if faults := check_urls([url.get_secret_value() for url in settings.alerts.urls]):
         raise ConfigurationError(faults)
     _log_as(settings)
+    for doubt in doubts(settings, from_seconds(SystemClock().time())):
+        log.warning("settings.doubtful", doubt=doubt)
     _make_room(settings)
     event_loop(_serve(App(settings), settings))
 
