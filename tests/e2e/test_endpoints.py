@@ -99,6 +99,16 @@ async def test_an_endpoint_is_tried_paused_resumed_and_sent_the_past_again(
             assert (code, "forgot shop" in out) == (0, True), err
 
 
+async def test_why_no_answer_came_is_said_in_words(directory: Path) -> None:
+    hooks = json.dumps([webhook("shop", "http://127.0.0.1:1/a-private-path", new_secret())])
+    settings = settings_for("http://127.0.0.1:9", directory, WATCHER_WEBHOOKS=hooks)
+    code, out, err = await command(settings, "endpoints", "test", "shop")
+    first, second = out.splitlines()
+    assert (code, err, "a-private-path" in out) == (1, "", False)
+    assert first.startswith("connect: no answer after")
+    assert second.startswith("127.0.0.1:1 takes no connection (Connection refused); see that it runs")
+
+
 async def test_what_a_receiver_answers_does_nothing_to_the_terminal(directory: Path) -> None:
     text = "line\r\nsecond \x1b[2J\x1b]0;title\x07 \x9b31m \u202etxt.exe \u00e9\ttab"
 

@@ -21,9 +21,9 @@ from watcher.ops.reach import CheckError, reach
 from watcher.settings import Endpoint
 from watcher.webhooks import control
 from watcher.webhooks.handshake import RENEWED_AFTER, Refused
-from watcher.webhooks.outcome import Attempt, Reason
+from watcher.webhooks.outcome import Reason
 from watcher.webhooks.stats import lane_stats
-from watcher.webhooks.trial import try_endpoint
+from watcher.webhooks.trial import Trial, try_endpoint
 
 ORIGIN = "events.example.com"
 PERMITS = answer(200, webhook_allowed_origin=ORIGIN, webhook_allowed_rate="*")
@@ -303,8 +303,8 @@ async def test_a_check_says_what_is_permitted() -> None:
 async def test_a_trial_asks_first() -> None:
     async with receiving(PERMITS, answer()) as receiver:
         tried = await try_endpoint(asking(receiver), SystemClock())
-        assert isinstance(tried, Attempt)
-        assert tried.reason is Reason.SUCCESS
+        assert isinstance(tried, Trial)
+        assert (tried.attempt.reason, tried.why) == (Reason.SUCCESS, "")
         assert methods(receiver) == ["OPTIONS", "POST"]
     async with receiving(answer(405)) as receiver:
         assert await try_endpoint(asking(receiver), SystemClock()) == Refused("it answers OPTIONS with 405")

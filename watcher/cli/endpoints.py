@@ -24,12 +24,12 @@ from watcher.settings import Endpoint, Settings, load_settings
 from watcher.state.keys import Keys
 from watcher.state.store import store_errors
 from watcher.webhooks import control
-from watcher.webhooks.outcome import Attempt, Reason
+from watcher.webhooks.outcome import Reason
 from watcher.webhooks.replay import Replay
 from watcher.webhooks.replay import replay as replayed
 from watcher.webhooks.signing import public_key, signing_key
 from watcher.webhooks.stats import LaneStats, all_stats
-from watcher.webhooks.trial import try_endpoint
+from watcher.webhooks.trial import Trial, try_endpoint
 
 app = typer.Typer(no_args_is_help=True, help="See, try, pause, resume and replay to webhook endpoints.")
 
@@ -80,14 +80,20 @@ def state_of(lane: LaneStats, now: float) -> str:
 
 @app.command()
 def test(name: Name) -> None:
-    """Send a signed watcher.test event to an endpoint and show its answer. Exit code 1 unless it is a 2xx."""
+    """Send a signed watcher.test event to an endpoint and show its answer, or why none came.
+
+    Exit code 1 unless it is a 2xx.
+    """
     endpoint = _configured(load_settings(), name)
-    attempt = event_loop(try_endpoint(endpoint, SystemClock()))
-    if not isinstance(attempt, Attempt):
-        print(f"not permitted, so nothing was sent: {attempt.why}")
+    tried = event_loop(try_endpoint(endpoint, SystemClock()))
+    if not isinstance(tried, Trial):
+        print(f"not permitted, so nothing was sent: {tried.why}")
         raise typer.Exit(1)
+    attempt = tried.attempt
     status = f"HTTP {attempt.status}" if attempt.status is not None else "no answer"
     print(f"{attempt.reason.value}: {status} after {attempt.seconds * 1000:.0f} ms")
+    if tried.why:
+        print(tried.why)
     if attempt.answer:
         print(_harmless(attempt.answer.decode(errors="replace")))
     raise typer.Exit(0 if attempt.reason is Reason.SUCCESS else 1)

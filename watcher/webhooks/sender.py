@@ -7,6 +7,7 @@ another. Nothing is raised but cancellation: whatever goes wrong is the attempt'
 from __future__ import annotations
 
 import asyncio
+import os
 import socket
 import ssl
 from collections.abc import Mapping
@@ -86,6 +87,8 @@ class HttpSender:
         self._clock = clock
         self._target: Target | None = None
         self._resolver: LaneResolver | None = None
+        self.cause = ""
+        """Why the last attempt that failed did, in the words of the system or the library: none of the request's."""
 
     def _open(self) -> Target:
         endpoint = self._endpoint
@@ -150,6 +153,7 @@ class HttpSender:
         except Exception as error:
             # All of them: a lane must outlive whatever happens here.
             failure = _reason(error)
+            self.cause = _cause(error)
             reason = reason or failure
             if failure is Reason.INTERNAL:
                 # The text might quote the request.
@@ -203,6 +207,27 @@ def _open_socket(network: Network, address: AddrInfoType) -> socket.socket:
         # One text for all, so that a name of which every address is refused yields this very error.
         raise AddressRefused("the network policy refuses this address")
     return socket.socket(family=family, type=kind, proto=protocol)
+
+
+def _cause(error: Exception) -> str:
+    """What the system or TLS says of a failure. No text of the library's: it may quote the URL, or the request."""
+    below: BaseException | None = error
+    if isinstance(error, aiohttp.ClientConnectorCertificateError):
+        below = error.certificate_error
+    elif isinstance(error, aiohttp.ClientConnectorError):
+        below = error.os_error
+    elif not isinstance(error, ssl.SSLError) and isinstance(error.__cause__, OSError):
+        below = error.__cause__
+    match below:
+        case ssl.SSLCertVerificationError():
+            return below.verify_message
+        case ssl.SSLError():
+            return str(below.reason or "").lower().replace("_", " ")
+        case socket.gaierror():
+            return str(below.strerror or "")
+        case OSError(errno=int(number)) if number > 0:
+            return os.strerror(number)
+    return "" if isinstance(error, aiohttp.ClientError | OSError) else type(error).__name__
 
 
 def _reason(error: Exception) -> Reason:

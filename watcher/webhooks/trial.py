@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Final
 from uuid import uuid4
 
@@ -9,16 +10,24 @@ from watcher.clock import Clock
 from watcher.events.envelope import to_body
 from watcher.model import Event, EventId, TaskId, from_seconds, to_iso
 from watcher.settings import Endpoint
-from watcher.webhooks.handshake import Granted, Refused, Unanswered
+from watcher.webhooks.handshake import Granted, Refused, Unanswered, judge, question
 from watcher.webhooks.outcome import Attempt
-from watcher.webhooks.permission import ask_once
 from watcher.webhooks.sender import HttpSender
 from watcher.webhooks.signing import headers_of, signing_key
+from watcher.webhooks.unanswered import why_unanswered
 
 TYPE: Final = "watcher.test"
 
 
-async def try_endpoint(endpoint: Endpoint, clock: Clock) -> Attempt | Refused | Unanswered:
+@dataclass(frozen=True, slots=True)
+class Trial:
+    """An attempt, and why it brought no answer, in words; nothing where one came."""
+
+    attempt: Attempt
+    why: str
+
+
+async def try_endpoint(endpoint: Endpoint, clock: Clock) -> Trial | Refused | Unanswered:
     """Send one, past the endpoint's queue, with the addresses, time limit and signatures of any delivery.
 
     Where it has to permit that first, it is asked, and without a permission nothing is sent.
@@ -26,11 +35,23 @@ async def try_endpoint(endpoint: Endpoint, clock: Clock) -> Attempt | Refused | 
     Raises:
         ConfigurationError: the endpoint's certificate file cannot be used.
     """
-    if endpoint.origin is not None:
-        verdict = await ask_once(endpoint, endpoint.origin, clock)
-        if not isinstance(verdict, Granted):
-            return verdict
-    now = clock.time()
+    sender = HttpSender(endpoint, clock)
+    try:
+        if endpoint.origin is not None:
+            reply = await sender.ask(question(endpoint.origin, endpoint.rate))
+            verdict = judge(reply, endpoint.origin)
+            if isinstance(verdict, Unanswered):
+                why = why_unanswered(reply.attempt.reason, sender.cause, endpoint)
+                return Unanswered(f"{verdict.why}: {why}" if why else verdict.why)
+            if not isinstance(verdict, Granted):
+                return verdict
+        attempt = await _send(sender, endpoint, clock.time())
+        return Trial(attempt, why_unanswered(attempt.reason, sender.cause, endpoint))
+    finally:
+        await sender.close()
+
+
+async def _send(sender: HttpSender, endpoint: Endpoint, now: float) -> Attempt:
     event = Event(
         id=EventId(str(uuid4())),
         type=TYPE,
@@ -41,8 +62,4 @@ async def try_endpoint(endpoint: Endpoint, clock: Clock) -> Attempt | Refused | 
     )
     body = to_body(event)
     keys = tuple(signing_key(secret.get_secret_value()) for secret in endpoint.secrets)
-    sender = HttpSender(endpoint, clock)
-    try:
-        return await sender.send(body, headers_of(keys, event.id, int(now), body))
-    finally:
-        await sender.close()
+    return await sender.send(body, headers_of(keys, event.id, int(now), body))
