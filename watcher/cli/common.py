@@ -14,7 +14,6 @@ import typer
 import uvloop
 from redis.asyncio import Redis
 from rich.console import Console
-from rich.table import Table
 
 from watcher.errors import ConfigurationError, StoreError, StoreUnavailable
 from watcher.settings import Settings, values
@@ -82,14 +81,6 @@ def confirm(question: str) -> None:
     finally:
         for number, handler in kept.items():
             signal.signal(number, handler)
-
-
-def table(*columns: str) -> Table:
-    """A table without lines, for a person."""
-    made = Table(box=None, pad_edge=False, padding=(0, 3, 0, 0))
-    for column in columns:
-        made.add_column(column)
-    return made
 
 
 def console() -> Console:

@@ -15,7 +15,8 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 from yarl import URL
 
-from watcher.cli.common import all_places, confirm, console, event_loop, open_store, table
+from watcher.cli.common import all_places, confirm, console, event_loop, open_store
+from watcher.cli.tables import Rows
 from watcher.cli.times import instant
 from watcher.clock import SystemClock
 from watcher.errors import ConfigurationError
@@ -50,15 +51,15 @@ def list_(as_json: Annotated[bool, typer.Option("--json", help="As one JSON obje
         out.print("no endpoint is configured: set WATCHER_WEBHOOKS")
         return
     where = {endpoint.name: str(URL(endpoint.url).origin()) for endpoint in settings.webhooks}
-    rows = table("endpoint", "at", "state", "waiting", "oldest", "dead letters")
+    rows = Rows("endpoint", "at", "state", "waiting", "oldest", "dead letters")
     now = SystemClock().time()
     for name, lane in found.items():
         oldest = f"{lane.oldest_undelivered_seconds:.0f} s"
         state = state_of(lane, now)
-        rows.add_row(
+        rows.add(
             name, where.get(name, "not configured"), state, str(lane.depth), oldest, str(lane.dead_letters)
         )
-    out.print(rows)
+    rows.show(out)
     for endpoint in settings.webhooks:
         for secret in endpoint.secrets:
             key = signing_key(secret.get_secret_value())

@@ -9,8 +9,9 @@ import msgspec
 import typer
 from rich.console import Console
 
-from watcher.cli.common import console, event_loop, open_store, table
+from watcher.cli.common import console, event_loop, open_store
 from watcher.cli.endpoints import state_of
+from watcher.cli.tables import Rows
 from watcher.clock import SystemClock
 from watcher.fleet.registry import Doing
 from watcher.model import from_seconds
@@ -40,34 +41,34 @@ async def _read(settings: Settings) -> Status:
 
 def _print(found: Status, out: Console) -> None:
     if found.replicas:
-        replicas = table(
+        replicas = Rows(
             "replica", "since", "release", "polls shards", "attempts under way", "reaches the API"
         )
         for replica in found.replicas:
             since = datetime.fromtimestamp(replica.since, UTC).strftime("%Y-%m-%d %H:%M:%SZ")
-            replicas.add_row(replica.name, since, *_doing(replica.doing))
-        out.print(replicas)
+            replicas.add(replica.name, since, *_doing(replica.doing))
+        replicas.show(out)
     for shard in found.shards:
         holder = f"{shard.holder}, for {shard.lease_seconds:.0f} s more" if shard.holder else "nobody"
         out.print(f"shard {shard.shard}: held by {holder}; {shard.events} events kept")
     for each in found.retired:
         out.print(f"retired {each.tag}: {each.events} events kept until they are delivered and old enough")
     if found.scopes:
-        scopes = table("scope", "shard", "in flight", "coverage lag")
+        scopes = Rows("scope", "shard", "in flight", "coverage lag")
         for scope in found.scopes:
             lag = "not begun" if scope.lag is None else f"{scope.lag:.1f} s"
-            scopes.add_row(scope.scope, str(scope.shard), str(scope.in_flight), lag)
-        out.print(scopes)
+            scopes.add(scope.scope, str(scope.shard), str(scope.in_flight), lag)
+        scopes.show(out)
     else:
         out.print("no scope has been watched yet: run `watcher run`")
     if found.endpoints:
-        endpoints = table("endpoint", "state", "waiting", "oldest", "dead letters")
+        endpoints = Rows("endpoint", "state", "waiting", "oldest", "dead letters")
         for name, lane in found.endpoints.items():
             oldest = f"{lane.oldest_undelivered_seconds:.0f} s"
-            endpoints.add_row(
+            endpoints.add(
                 name, state_of(lane, SystemClock().time()), str(lane.depth), oldest, str(lane.dead_letters)
             )
-        out.print(endpoints)
+        endpoints.show(out)
 
 
 def _doing(doing: Doing | None) -> tuple[str, str, str, str]:
