@@ -59,7 +59,10 @@ async def playing(directory: Path) -> AsyncIterator[tuple[Process, list[int]]]:
             await demo.communicate()
 
 
-@pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
+ENDING = [(signal.SIGTERM, 143), (signal.SIGINT, 130), (signal.SIGHUP, 129)]
+
+
+@pytest.mark.parametrize(("number", "code"), ENDING)
 async def test_a_demo_that_is_ended_ends_everything(
     directory: Path, number: signal.Signals, code: int
 ) -> None:
@@ -69,6 +72,43 @@ async def test_a_demo_that_is_ended_ends_everything(
         assert (demo.returncode, b"Traceback" in err) == (code, False)
         assert [pid for pid in children if runs(pid)] == []
         assert left(directory) == []
+
+
+async def test_a_demo_whose_terminal_is_closed_leaves_nothing_behind(directory: Path) -> None:
+    """Nothing can be written any more while it ends."""
+    controlling, terminal = pty.openpty()
+    try:
+        demo = await started({"TMPDIR": str(directory)}, "demo", "--duration", "600", stdout=terminal)
+    finally:
+        os.close(terminal)
+
+    async def children() -> list[int] | None:
+        found = processes(directory)
+        return found if len(found) == 2 else None
+
+    reading = asyncio.get_running_loop()
+    reading.add_reader(controlling, lambda: os.read(controlling, 10_000))
+    found = await eventually(children, "the demo never started its daemon")
+    reading.remove_reader(controlling)
+    os.close(controlling)
+    demo.send_signal(signal.SIGHUP)
+    await demo.communicate()
+    assert [pid for pid in found if runs(pid)] == []
+    assert left(directory) == []
+
+
+async def test_under_nohup_a_demo_goes_on(directory: Path) -> None:
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)  # which a child inherits
+    try:
+        async with playing(directory) as (demo, _):
+            demo.send_signal(signal.SIGHUP)
+            assert demo.stdout is not None
+            await demo.stdout.readline()
+            demo.send_signal(signal.SIGTERM)
+            await demo.communicate()
+            assert demo.returncode == 128 + signal.SIGTERM
+    finally:
+        signal.signal(signal.SIGHUP, before)
 
 
 @linux_only
@@ -83,7 +123,7 @@ async def test_a_demo_that_is_killed_takes_its_daemon_along(directory: Path) -> 
         await eventually(gone, "the daemon or its store outlives the demo")
 
 
-@pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
+@pytest.mark.parametrize(("number", "code"), ENDING)
 async def test_a_question_can_be_ended(
     directory: Path, sandbox: Sandbox, number: signal.Signals, code: int
 ) -> None:

@@ -30,8 +30,11 @@ _GARBAGE: Final = 10_000
 """Objects made and kept between two looks for garbage: what was just made is mostly still in use."""
 WIDE: Final = 240
 """Columns where there is no terminal."""
-_ENDING: Final = (signal.SIGINT, signal.SIGTERM)
-"""Signals that end a command; the exit code is 128 and the signal's number, as a shell has it."""
+_ENDING: Final = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+"""Signals that end a command; the exit code is 128 and the signal's number, as a shell has it.
+
+``watcher run`` has a meaning of its own for the last one.
+"""
 
 
 def event_loop(main: Coroutine[object, object, T]) -> T:
@@ -39,7 +42,7 @@ def event_loop(main: Coroutine[object, object, T]) -> T:
 
     Raises:
         KeyboardInterrupt: Ctrl+C ended it, wherever it was; what it had opened has been closed.
-        SystemExit: SIGTERM did, likewise.
+        SystemExit: SIGTERM or SIGHUP did, likewise.
     """
     # What has been loaded stays. Looking through all of it for garbage, as happens now and then, takes some 40 ms, in
     # which everything else waits.
@@ -60,7 +63,7 @@ async def _interruptible(main: Coroutine[object, object, T]) -> T:
         if this is not None:
             this.cancel()
 
-    for number in _ENDING:
+    for number in _heeded():
         asyncio.get_running_loop().add_signal_handler(number, end, number)
     try:
         return await main
@@ -70,12 +73,21 @@ async def _interruptible(main: Coroutine[object, object, T]) -> T:
         raise (KeyboardInterrupt if ended_by == signal.SIGINT else SystemExit(128 + ended_by)) from None
 
 
+def _heeded() -> list[signal.Signals]:
+    """The signals that are to end this command: not SIGHUP under ``nohup``, which has it ignored."""
+    return [
+        number
+        for number in _ENDING
+        if number != signal.SIGHUP or signal.getsignal(number) is not signal.SIG_IGN
+    ]
+
+
 def confirm(question: str) -> None:
     """Ask a person whether to go on, and end the command unless they say yes.
 
     While it waits the loop stands still and would hear of no signal.
     """
-    kept = {number: signal.signal(number, lambda by, _: sys.exit(128 + by)) for number in _ENDING}
+    kept = {number: signal.signal(number, lambda by, _: sys.exit(128 + by)) for number in _heeded()}
     try:
         typer.confirm(question, abort=True)
     finally:
