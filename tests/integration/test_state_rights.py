@@ -137,8 +137,12 @@ async def deliver(redis: Any, keys: Keys) -> None:
 
 async def fall_behind(redis: Any, keys: Keys) -> None:
     """An endpoint that lags, and one event that is drawn from the stream."""
-    to, group, queue = endpoint("one"), EventGroup(redis, keys, "me", room=1), DeliveryQueue(redis, keys, "one")
-    router = Router([to])
+    to = endpoint("one")
+    group, queue, router = (
+        EventGroup(redis, keys, "me", room=1),
+        DeliveryQueue(redis, keys, "one"),
+        Router([to]),
+    )
     await group.join()
     for number in (1, 2):
         await publish(redis, event(number), keys=keys)

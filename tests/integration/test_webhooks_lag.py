@@ -12,6 +12,7 @@ from redis.asyncio import Redis
 from redis.exceptions import ConnectionError, ResponseError  # noqa: A004 - the client's own
 from structlog.testing import capture_logs
 
+from tests.integration.conftest import Server
 from tests.unit.webhooks.builders import KEYS, NOW, endpoint, event, fields, place, publish
 from tests.unit.webhooks.receiver import receiving
 from tests.unit.webhooks.stage import Stage
@@ -358,9 +359,9 @@ class Dying(Redis):
 
 @pytest.mark.parametrize("lives", range(6))
 async def test_a_drop_that_is_cut_off_leaves_nobody_with_a_wrong_belief(
-    redis_url: str, stage: Stage, left: list[str], reader: Reader, lives: int
+    redis_server: Server, stage: Stage, left: list[str], reader: Reader, lives: int
 ) -> None:
-    async with Dying.from_url(redis_url) as dying:
+    async with Dying(unix_socket_path=str(redis_server.socket)) as dying:
         dying.lives = lives
         with suppress(StoreUnavailable):
             await control.forget(dying, KEYS, "one")
@@ -470,3 +471,11 @@ async def test_draw_refuses_wrong_arguments(stage: Stage, left: list[str], words
     with pytest.raises(ResponseError, match="draw: "):
         await draw(keys=keys, args=words)
     assert await stage.waiting() == left[:2]
+
+
+async def test_forget_refuses_wrong_arguments(stage: Stage, left: list[str]) -> None:
+    forget = stage.redis.register_script(script("watcher.webhooks", "forget"))
+    for keys, words in (([KEYS.lagging, KEYS.endpoints], ["one"]), ([KEYS.lagging, KEYS.endpoints, "x"], [])):
+        with pytest.raises(ResponseError, match="forget: "):
+            await forget(keys=keys, args=words)
+    assert await lagging(stage.redis) == {"one"}
