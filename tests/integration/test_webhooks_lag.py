@@ -16,7 +16,7 @@ from tests.integration.conftest import Server
 from tests.unit.webhooks.builders import KEYS, NOW, endpoint, event, fields, place, publish
 from tests.unit.webhooks.receiver import receiving
 from tests.unit.webhooks.stage import Stage
-from tests.unit.webhooks.world import World, arrived
+from tests.unit.webhooks.world import World, arrived, until
 from watcher.errors import StoreUnavailable
 from watcher.events.stream import trim
 from watcher.model import from_seconds
@@ -437,9 +437,13 @@ async def test_events_that_somebody_took_off_the_stream_are_told_of(redis: Redis
         left = ROOM + 500 - len(await world.waiting())
         await redis.xtrim(KEYS.events, maxlen=0, approximate=False)
         with capture_logs() as logs:
+
+            async def gone() -> bool:
+                return any(line["event"] == "webhooks.events_gone" for line in logs)
+
             await control.resume(redis, KEYS, "one", NOW)
-            await world.let_pass(1, world.settled())
-            await world.clock.advance(1)
+            await world.let_pass(1, until(gone))
+            await world.let_pass(0, world.settled())
     [told] = [line for line in logs if line["event"] == "webhooks.events_gone"]
     assert (told["log_level"], told["endpoint"], told["count"]) == ("error", "one", left)
     assert receiver.requests == []
