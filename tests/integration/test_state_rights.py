@@ -37,6 +37,9 @@ from watcher.state.spread import Spread
 from watcher.state.store import Change, Commit, Outcome, Store
 from watcher.state.weights import Weights
 from watcher.webhooks import control, letters
+from watcher.webhooks.group import EventGroup
+from watcher.webhooks.queue import DeliveryQueue
+from watcher.webhooks.routing import Router
 from watcher.webhooks.stats import all_stats, needed_from
 
 pytestmark = pytest.mark.every_server
@@ -97,6 +100,7 @@ async def everything(redis: Any) -> None:
     await hints.taken(reached)
     await hints.reached()
     await deliver(redis, keys)
+    await fall_behind(redis, keys)
     await read_status(redis, SHARDS, ["one"], Micros(0))
     await all_stats(redis, SHARDS, ["one"])
     await trim(redis, keys, Micros(1), await needed_from(redis, keys))
@@ -129,6 +133,23 @@ async def deliver(redis: Any, keys: Keys) -> None:
             await world.settled()
     assert arrived(receiver) == {event(1).id: 2}
     await control.forget(redis, keys, "one")
+
+
+async def fall_behind(redis: Any, keys: Keys) -> None:
+    """An endpoint that lags, and one event that is drawn from the stream."""
+    to = endpoint("one")
+    group, queue, router = (
+        EventGroup(redis, keys, "me", room=1),
+        DeliveryQueue(redis, keys, "one"),
+        Router([to]),
+    )
+    await group.join()
+    for number in (1, 2):
+        await publish(redis, event(number), keys=keys)
+        routed = [router.route(*entry) for entry in await group.read(count=1, block_ms=1)]
+        assert (await group.accept(routed, group.places([to]), now=1)).entries == 1
+    got = [len((await queue.claim(now=1, seconds=30, most=1)).claims) for _ in range(3)]
+    assert got == [1, 1, 0]
 
 
 @pytest.mark.parametrize(

@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import Any
 
 import pytest
 from redis.asyncio import Redis
-from redis.exceptions import ResponseError
+from redis.exceptions import ConnectionError, ResponseError  # noqa: A004 - the client's own
 from structlog.testing import capture_logs
 
+from tests.integration.conftest import Server
 from tests.unit.webhooks.builders import KEYS, NOW, endpoint, event, fields, place, publish
 from tests.unit.webhooks.receiver import receiving
 from tests.unit.webhooks.stage import Stage
-from tests.unit.webhooks.world import World, arrived
+from tests.unit.webhooks.world import World, arrived, until
+from watcher.errors import StoreUnavailable
 from watcher.events.stream import trim
 from watcher.model import from_seconds
 from watcher.settings import Endpoint
@@ -218,6 +221,21 @@ async def test_a_reader_of_a_store_that_was_emptied_is_told(
     assert await stage.waiting() == new
 
 
+async def test_what_was_taken_off_the_stream_before_it_was_accepted_holds_nothing_up(
+    redis: Redis, reader: Reader, stage: Stage
+) -> None:
+    await reader.take(1, 2)
+    other = Reader(redis, name="other")
+    await publish(redis, event(3), event(4))
+    [(dead, _)] = await other.read(count=1)
+    left = await reader.accept(await reader.read())
+    await redis.xdel(KEYS.events, dead)
+    assert await reader.group.take_over(idle_ms=0, count=10) == []
+    assert ids(await stage.claim())[2:] == left
+    await stage.claim()
+    assert await lagging(redis) == set()
+
+
 async def test_what_is_drawn_is_drawn_by_one(stage: Stage, left: list[str]) -> None:
     queues = [DeliveryQueue(stage.redis, KEYS, "one") for _ in range(4)]
     found = []
@@ -327,6 +345,49 @@ async def test_a_dropped_queue_is_dropped_with_what_was_left(
     assert list(await stage.due()) == more
 
 
+class Dying(Redis):
+    """A client whose process dies after so many commands."""
+
+    lives = 0
+
+    async def execute_command(self, *words: Any, **options: Any) -> Any:
+        self.lives -= 1
+        if self.lives < 0:
+            raise ConnectionError
+        return await super().execute_command(*words, **options)  # type: ignore[no-untyped-call] # the client's own
+
+
+@pytest.mark.parametrize("lives", range(6))
+async def test_a_drop_that_is_cut_off_leaves_nobody_with_a_wrong_belief(
+    redis_server: Server, stage: Stage, left: list[str], reader: Reader, lives: int
+) -> None:
+    async with Dying(unix_socket_path=str(redis_server.socket)) as dying:
+        dying.lives = lives
+        with suppress(StoreUnavailable):
+            await control.forget(dying, KEYS, "one")
+    more = await reader.take(9)
+    got = ids(await stage.claim()) + ids(await stage.claim())
+    assert got in (more, left + more)
+
+
+async def test_what_is_left_after_a_reload_goes_by_the_new_settings(redis: Redis, left: list[str]) -> None:
+    """A lane of before that could not ask the store draws nothing by what it knows."""
+    world = World(redis)
+    await redis.set(KEYS.lane("one"), "not a lane")
+    async with receiving() as receiver:
+        before = endpoint(url=receiver.url, concurrency=20, events=("ocr_task.success",))
+        async with world.running(before) as webhooks:
+            await world.clock.advance(0.01)
+            slow = endpoint(url=receiver.url, concurrency=1, events=("*",))
+            await webhooks.reload([slow], 30)
+            wanted = event(9, "error")
+            await publish(redis, wanted)
+            await world.all_accepted()
+            await redis.delete(KEYS.lane("one"))
+            await world.let_pass(0.1, world.settled())
+    assert arrived(receiver) == {one.id: 1 for one in (*map(event, range(1, 9)), wanted)}
+
+
 # --- figures, and what is kept ------------------------------------------------------------------------------
 
 
@@ -375,10 +436,14 @@ async def test_events_that_somebody_took_off_the_stream_are_told_of(redis: Redis
         await world.all_accepted()
         left = ROOM + 500 - len(await world.waiting())
         await redis.xtrim(KEYS.events, maxlen=0, approximate=False)
-        await control.resume(redis, KEYS, "one", NOW)
         with capture_logs() as logs:
-            await world.let_pass(1, world.settled())
-            await world.clock.advance(1)
+
+            async def gone() -> bool:
+                return any(line["event"] == "webhooks.events_gone" for line in logs)
+
+            await control.resume(redis, KEYS, "one", NOW)
+            await world.let_pass(1, until(gone))
+            await world.let_pass(0, world.settled())
     [told] = [line for line in logs if line["event"] == "webhooks.events_gone"]
     assert (told["log_level"], told["endpoint"], told["count"]) == ("error", "one", left)
     assert receiver.requests == []
@@ -410,3 +475,11 @@ async def test_draw_refuses_wrong_arguments(stage: Stage, left: list[str], words
     with pytest.raises(ResponseError, match="draw: "):
         await draw(keys=keys, args=words)
     assert await stage.waiting() == left[:2]
+
+
+async def test_forget_refuses_wrong_arguments(stage: Stage, left: list[str]) -> None:
+    forget = stage.redis.register_script(script("watcher.webhooks", "forget"))
+    for keys, words in (([KEYS.lagging, KEYS.endpoints], ["one"]), ([KEYS.lagging, KEYS.endpoints, "x"], [])):
+        with pytest.raises(ResponseError, match="forget: "):
+            await forget(keys=keys, args=words)
+    assert await lagging(stage.redis) == {"one"}

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Sequence
 from typing import Any, Final
-from uuid import uuid4
 
 from redis.asyncio import Redis
 
@@ -13,7 +12,6 @@ from watcher.model import Pause
 from watcher.state.keys import Keys
 from watcher.state.lua import script
 from watcher.state.store import store_errors
-from watcher.webhooks.group import VERSION
 from watcher.webhooks.stats import lane_stats
 
 BATCH: Final = 500
@@ -90,21 +88,22 @@ async def forget(redis: Redis, keys: Keys, endpoint: str) -> int:
     Raises:
         StoreUnavailable: the store does not answer.
     """
+    step = redis.register_script(script("watcher.webhooks", "forget"))
+    places = [
+        keys.lagging,
+        keys.endpoints,
+        keys.due(endpoint),
+        keys.claimed(endpoint),
+        keys.waiting(endpoint),
+        keys.line(endpoint),
+        keys.ordered(endpoint),
+        keys.attempts(endpoint),
+        keys.lane(endpoint),
+        keys.kept(endpoint),
+        keys.replay(endpoint),
+        keys.dead(endpoint),
+    ]
     with store_errors():
         waited = (await lane_stats(redis, keys, endpoint)).depth
-        await redis.hdel(keys.lagging, endpoint)
-        await redis.hset(keys.lagging, VERSION, uuid4().hex)
-        await redis.unlink(
-            keys.due(endpoint),
-            keys.claimed(endpoint),
-            keys.waiting(endpoint),
-            keys.line(endpoint),
-            keys.ordered(endpoint),
-            keys.attempts(endpoint),
-            keys.lane(endpoint),
-            keys.kept(endpoint),
-            keys.replay(endpoint),
-            keys.dead(endpoint),
-        )
-        await redis.srem(keys.endpoints, endpoint)
+        await step(keys=places, args=[endpoint])
     return waited

@@ -180,6 +180,8 @@ class Lane:
 
     async def _claim(self, most: int) -> Claims:
         async def step() -> Claims:
+            if self._stopping:  # meanwhile others may know better what the endpoint wants of what lags
+                return Claims([], None)
             seconds = self._courier.claim_seconds
             return await self._queue.claim(now=self._clock.time(), seconds=seconds, most=most)
 

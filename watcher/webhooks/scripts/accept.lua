@@ -102,7 +102,7 @@ if accepted > 0 then
   local watermark, read, pending = given(events, group)
   for i = 1, read and count or 0 do
     if delays[i] == 0 and orders[i] ~= 'newest' and redis.call('ZCOUNT', KEYS[3 + 2 * i], 0, now) >= room
-      and redis.call('HEXISTS', lagging, names[i]) == 0 then
+      and not lag_of(lagging, names[i]) then
       begin_to_lag(lagging, names[i], watermark, read)
       known = false
     end

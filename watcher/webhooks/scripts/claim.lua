@@ -93,8 +93,9 @@ end
 local after, drawn
 if #ids < most then after, drawn = lag_of(lagging, name) end
 if after then
-  local last, read = given(events, group)
-  local upto = redis.call('GET', cursor)
+  local last, read, pending = given(events, group)
+  -- The cursor stays behind where somebody took off the stream what was the last to be acknowledged.
+  local upto = pending == 0 and last or redis.call('GET', cursor)
   if last and not later(last, after) then
     no_longer_lag(lagging, name)
     reply[3] = { math.max(0, (read or 0) - drawn) }
