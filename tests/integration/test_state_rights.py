@@ -15,7 +15,7 @@ from tests.authority import Authority, server_side
 from tests.integration.conftest import Server
 from tests.pump import pump
 from tests.servers import HOST
-from tests.unit.webhooks.builders import endpoint, event, publish
+from tests.unit.webhooks.builders import any_entry, endpoint, event, publish
 from tests.unit.webhooks.receiver import answer, receiving
 from tests.unit.webhooks.world import World, arrived
 from watcher.clock import SystemClock
@@ -140,7 +140,7 @@ async def fall_behind(redis: Any, keys: Keys) -> None:
     to = endpoint("one")
     group, queue, router = (
         EventGroup(redis, keys, "me", room=1),
-        DeliveryQueue(redis, keys, "one"),
+        DeliveryQueue(redis, keys, "one", wanted=any_entry),
         Router([to]),
     )
     await group.join()

@@ -10,7 +10,7 @@ import pytest
 from redis.asyncio import Redis
 from structlog.testing import capture_logs
 
-from tests.unit.webhooks.builders import KEYS, NOW, endpoint, event, publish
+from tests.unit.webhooks.builders import KEYS, NOW, any_entry, endpoint, event, publish
 from tests.unit.webhooks.receiver import answer, receiving, reset
 from tests.unit.webhooks.stage import Stage
 from tests.unit.webhooks.world import World, arrived, until
@@ -37,7 +37,7 @@ def world(redis: Redis) -> World:
 async def stage(redis: Redis) -> Stage:
     """Twenty events that wait for delivery."""
     stage = Stage(redis)
-    stage.queue = DeliveryQueue(redis, KEYS, "one", BREAKER)
+    stage.queue = DeliveryQueue(redis, KEYS, "one", BREAKER, wanted=any_entry)
     await stage.group.join()
     await publish(redis, *(event(number) for number in range(20)))
     await stage.accept(*await stage.read())
@@ -106,7 +106,7 @@ class TestBreaker:
 
     async def test_then_one_probe_decides_for_everybody(self, stage: Stage) -> None:
         await fail(stage, await stage.claim(most=3), NOW)
-        other = DeliveryQueue(stage.redis, KEYS, "one", BREAKER)
+        other = DeliveryQueue(stage.redis, KEYS, "one", BREAKER, wanted=any_entry)
         [probe] = await stage.claim(now=NOW + 2)
         assert (await other.claim(now=NOW + 2, seconds=30, most=10)).claims == []
         await stage.settle([Settlement(probe, Delivered())])
@@ -211,7 +211,9 @@ class TestHold:
     async def test_what_is_busy_is_held_for_longer_each_time_until_it_takes_something(
         self, stage: Stage
     ) -> None:
-        stage.queue = DeliveryQueue(stage.redis, KEYS, "one", Breaker(threshold=100, longest=5.0))
+        stage.queue = DeliveryQueue(
+            stage.redis, KEYS, "one", Breaker(threshold=100, longest=5.0), wanted=any_entry
+        )
         now, waits = NOW, []
         for _ in range(5):
             waits.append(await self.busy(stage, await stage.claim(now=now, most=2), now))
@@ -238,7 +240,9 @@ class TestHold:
 
 class TestRate:
     async def test_replicas_share_one_bucket(self, stage: Stage) -> None:
-        queues = [DeliveryQueue(stage.redis, KEYS, "one", rate=lambda: 20.0) for _ in range(3)]
+        queues = [
+            DeliveryQueue(stage.redis, KEYS, "one", rate=lambda: 20.0, wanted=any_entry) for _ in range(3)
+        ]
         claimed: list[tuple[float, int]] = []
         for step in range(40):
             now = NOW + step * 0.05
@@ -253,7 +257,7 @@ class TestRate:
                 )
 
     async def test_what_was_taken_from_the_bucket_for_nothing_is_put_back(self, stage: Stage) -> None:
-        queue = DeliveryQueue(stage.redis, KEYS, "one", rate=lambda: 50.0)
+        queue = DeliveryQueue(stage.redis, KEYS, "one", rate=lambda: 50.0, wanted=any_entry)
         others = await stage.claim()
         for _ in range(3):
             assert (await queue.claim(now=NOW, seconds=300, most=5)).claims == []
@@ -264,7 +268,11 @@ class TestRate:
 
     @pytest.mark.parametrize("rate", [0.5, 3.0, 20.0])
     async def test_waiting_as_long_as_it_says_yields_one(self, stage: Stage, rate: float) -> None:
-        queue, now, got = DeliveryQueue(stage.redis, KEYS, "one", rate=lambda: rate), NOW, 0
+        queue, now, got = (
+            DeliveryQueue(stage.redis, KEYS, "one", rate=lambda: rate, wanted=any_entry),
+            NOW,
+            0,
+        )
         for _ in range(60):
             found = await queue.claim(now=now, seconds=1000, most=5)
             got += len(found.claims)

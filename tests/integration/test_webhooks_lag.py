@@ -13,7 +13,7 @@ from redis.exceptions import ConnectionError, ResponseError  # noqa: A004 - the 
 from structlog.testing import capture_logs
 
 from tests.integration.conftest import Server
-from tests.unit.webhooks.builders import KEYS, NOW, endpoint, event, fields, place, publish
+from tests.unit.webhooks.builders import KEYS, NOW, any_entry, endpoint, event, fields, place, publish
 from tests.unit.webhooks.receiver import receiving
 from tests.unit.webhooks.stage import Stage
 from tests.unit.webhooks.world import World, arrived, until
@@ -119,7 +119,7 @@ async def test_those_that_keep_up_get_theirs_at_once(redis: Redis) -> None:
     two = endpoint("two")
     reader = Reader(redis, ONE, two)
     await reader.group.join()
-    queue, got = DeliveryQueue(redis, KEYS, "two"), []
+    queue, got = DeliveryQueue(redis, KEYS, "two", wanted=any_entry), []
     for number in range(5):
         await reader.take(2 * number, 2 * number + 1)
         found = await queue.claim(now=NOW, seconds=30, most=10)
@@ -237,7 +237,7 @@ async def test_what_was_taken_off_the_stream_before_it_was_accepted_holds_nothin
 
 
 async def test_what_is_drawn_is_drawn_by_one(stage: Stage, left: list[str]) -> None:
-    queues = [DeliveryQueue(stage.redis, KEYS, "one") for _ in range(4)]
+    queues = [DeliveryQueue(stage.redis, KEYS, "one", wanted=any_entry) for _ in range(4)]
     found = []
     for _ in range(5):
         found += await asyncio.gather(*(queue.claim(now=NOW, seconds=30, most=2) for queue in queues))
@@ -265,7 +265,7 @@ async def test_a_paused_or_held_lane_draws_nothing(stage: Stage, left: list[str]
 
 
 async def test_a_probe_is_drawn_alone(stage: Stage, left: list[str]) -> None:
-    queue = DeliveryQueue(stage.redis, KEYS, "one", Breaker(threshold=2, first=1.0))
+    queue = DeliveryQueue(stage.redis, KEYS, "one", Breaker(threshold=2, first=1.0), wanted=any_entry)
     claims = (await queue.claim(now=NOW, seconds=30, most=2)).claims
     failed = [Settlement(claim, Retried(NOW + 600, RECORD), Effect(failed=True)) for claim in claims]
     assert (await queue.settle(failed, now=NOW)).opened == 1.0
@@ -277,7 +277,7 @@ async def test_a_probe_is_drawn_alone(stage: Stage, left: list[str]) -> None:
 
 
 async def test_a_rate_holds_for_what_is_drawn(stage: Stage, left: list[str]) -> None:
-    queue = DeliveryQueue(stage.redis, KEYS, "one", rate=lambda: 2.0)
+    queue = DeliveryQueue(stage.redis, KEYS, "one", rate=lambda: 2.0, wanted=any_entry)
     got = [
         ids((await queue.claim(now=NOW + step / 2, seconds=30, most=10)).claims) for step in range(len(left))
     ]
@@ -310,7 +310,7 @@ async def test_of_what_was_left_an_endpoint_gets_what_it_wants(redis: Redis) -> 
 
 
 async def test_of_large_events_few_are_read_at_a_time(redis: Redis) -> None:
-    reader, queue = Reader(redis), DeliveryQueue(redis, KEYS, "one")
+    reader, queue = Reader(redis), DeliveryQueue(redis, KEYS, "one", wanted=any_entry)
     await reader.group.join()
     await reader.take(1, 2)
     await reader.take(*range(3, 60), recognized_data=b'"' + b"x" * 2**20 + b'"')

@@ -18,7 +18,17 @@ from standardwebhooks.webhooks import Webhook
 from structlog.testing import capture_logs
 
 from tests.fakes import settle
-from tests.unit.webhooks.builders import KEYS, NOW, OTHER_SECRET, SECRET, endpoint, event, fields, publish
+from tests.unit.webhooks.builders import (
+    KEYS,
+    NOW,
+    OTHER_SECRET,
+    SECRET,
+    any_entry,
+    endpoint,
+    event,
+    fields,
+    publish,
+)
 from tests.unit.webhooks.receiver import (
     Answer,
     answer,
@@ -386,7 +396,10 @@ async def test_a_reader_that_comes_back_under_its_name_goes_on_at_once(world: Wo
 
 async def test_what_a_dead_lane_had_claimed_is_sent_after_the_claim_and_not_before(world: World) -> None:
     to = endpoint(timeout=15)
-    group, queue = EventGroup(world.redis, KEYS, "dead"), DeliveryQueue(world.redis, KEYS, "one")
+    group, queue = (
+        EventGroup(world.redis, KEYS, "dead"),
+        DeliveryQueue(world.redis, KEYS, "one", wanted=any_entry),
+    )
     await group.join()
     [entry_id] = await publish(world.redis, event())
     await group.read(count=10, block_ms=1)

@@ -11,7 +11,7 @@ from redis.asyncio import Redis
 from structlog.testing import capture_logs
 
 from tests.fakes import FakeClock
-from tests.unit.webhooks.builders import KEYS, NOW, endpoint, event, publish
+from tests.unit.webhooks.builders import KEYS, NOW, any_entry, endpoint, event, publish
 from tests.unit.webhooks.receiver import Answer, Receiver, answer, receiving
 from tests.unit.webhooks.stage import Stage
 from tests.unit.webhooks.world import World
@@ -49,7 +49,7 @@ class Line(Stage):
     def __init__(self, redis: Redis, to: Endpoint = ORDERED, **options: Any) -> None:
         super().__init__(redis)
         self.to = to
-        self.queue = DeliveryQueue(redis, KEYS, "one", coalesce=to.coalesce, **options)
+        self.queue = DeliveryQueue(redis, KEYS, "one", coalesce=to.coalesce, **options, wanted=any_entry)
 
     async def publish(self, *news: tuple[int, str]) -> list[str]:
         """Have events of tasks accepted; their entries' ids."""

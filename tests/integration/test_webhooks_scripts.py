@@ -11,7 +11,7 @@ import pytest
 from redis.asyncio import Redis
 from redis.exceptions import ResponseError
 
-from tests.unit.webhooks.builders import KEYS, NOW, event, fields, place, publish
+from tests.unit.webhooks.builders import KEYS, NOW, any_entry, event, fields, place, publish
 from tests.unit.webhooks.stage import ENDPOINTS, Stage
 from watcher.events.envelope import from_fields
 from watcher.events.group import GroupLost
@@ -273,7 +273,7 @@ async def test_a_claim_holds_the_event_and_keeps_others_away(stage: Stage, accep
 async def test_two_claimers_share_and_never_overlap(stage: Stage) -> None:
     await publish(stage.redis, *(event(number) for number in range(50)))
     await stage.accept(*await stage.read())
-    queues = [DeliveryQueue(stage.redis, KEYS, "one") for _ in range(4)]
+    queues = [DeliveryQueue(stage.redis, KEYS, "one", wanted=any_entry) for _ in range(4)]
     rounds: list[Awaitable[Any]] = [queue.claim(now=NOW, seconds=30, most=7) for queue in queues * 3]
     found = [claim.entry_id for claims in await asyncio.gather(*rounds) for claim in claims.claims]
     assert len(found) == len(set(found)) == 50
@@ -288,7 +288,7 @@ async def test_a_claim_tells_when_the_next_is_due(stage: Stage, accepted: list[s
     assert rest.next_due == NOW + 30  # the first claim's end
     assert (await stage.queue.claim(now=NOW + 1, seconds=30, most=10)).next_due == NOW + 30
     assert (
-        await DeliveryQueue(stage.redis, KEYS, "nobody").claim(now=NOW, seconds=1, most=1)
+        await DeliveryQueue(stage.redis, KEYS, "nobody", wanted=any_entry).claim(now=NOW, seconds=1, most=1)
     ).next_due is None
 
 
@@ -545,7 +545,7 @@ async def test_what_is_needed_is_the_oldest_waiting_or_what_was_not_accepted(
 
     assert before(accepted[0], await needed_from(stage.redis, KEYS))
     for name in ("one", "two"):
-        queue = DeliveryQueue(stage.redis, KEYS, name)
+        queue = DeliveryQueue(stage.redis, KEYS, name, wanted=any_entry)
         found = await queue.claim(now=NOW, seconds=30, most=10)
         await queue.settle([Settlement(claim, Delivered()) for claim in found.claims], now=NOW)
     ms, sequence = place(accepted[-1])
@@ -558,7 +558,7 @@ async def test_what_is_needed_is_the_oldest_waiting_or_what_was_not_accepted(
 
 async def test_trimming_what_is_not_needed_loses_no_delivery(stage: Stage, accepted: list[str]) -> None:
     for name in ("one", "two"):
-        queue = DeliveryQueue(stage.redis, KEYS, name)
+        queue = DeliveryQueue(stage.redis, KEYS, name, wanted=any_entry)
         found = await queue.claim(now=NOW, seconds=30, most=1)
         await queue.settle([Settlement(claim, Delivered()) for claim in found.claims], now=NOW)
     needed = await needed_from(stage.redis, KEYS)

@@ -22,6 +22,7 @@ from watcher.webhooks.handshake import (
     slowest,
 )
 from watcher.webhooks.sender import HttpSender, Sender
+from watcher.webhooks.unanswered import why_unanswered
 
 _LOOK_SECONDS: Final = 1.0
 """Between two looks at whether an endpoint is still paused or held: so long it is sent nothing after that has ended."""
@@ -124,13 +125,16 @@ class Permission:
 
 
 async def ask_once(endpoint: Endpoint, origin: str, clock: Clock) -> Verdict:
-    """Ask an endpoint now, past its lane.
+    """Ask an endpoint now, past its lane. Where no answer comes, it is said in words why.
 
     Raises:
         ConfigurationError: the endpoint's certificate file cannot be used.
     """
     sender = HttpSender(endpoint, clock)
     try:
-        return judge(await sender.ask(question(origin, endpoint.rate)), origin)
+        reply = await sender.ask(question(origin, endpoint.rate))
+        verdict = judge(reply, origin)
+        why = why_unanswered(reply.attempt.reason, sender.cause, endpoint)
+        return Unanswered(f"{verdict.why}: {why}") if why and isinstance(verdict, Unanswered) else verdict
     finally:
         await sender.close()

@@ -8,7 +8,7 @@ claimed.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, assert_never
 
@@ -90,11 +90,6 @@ def unlimited() -> None:
     """No rate."""
 
 
-def everything(entry_id: str, fields: Mapping[bytes, bytes]) -> str:
-    """Every entry is wanted, in no order."""
-    return entry_id
-
-
 class DeliveryQueue:
     """One endpoint's deliveries of one shard.
 
@@ -111,8 +106,8 @@ class DeliveryQueue:
         breaker: Breaker = DEFAULT_BREAKER,
         rate: Callable[[], float | None] = unlimited,
         *,
+        wanted: Wanted,
         coalesce: bool = False,
-        wanted: Wanted = everything,
     ) -> None:
         due, claimed, attempts = keys.due(endpoint), keys.claimed(endpoint), keys.attempts(endpoint)
         waiting, dead = keys.waiting(endpoint), keys.dead(endpoint)
@@ -160,12 +155,11 @@ class DeliveryQueue:
         next_due, overtaken, left, *rows = await self._claim(keys=self._claim_keys, args=words)
         claims, gone = [_claim(row, ends) for row in rows], 0
         next_at = float(next_due) / 1000 if next_due else None
-        match left:
-            case [gone]:
-                pass
-            case [_, *_]:
-                claims += await self._backlog.draw(Left(*left), now=now, ends=ends)
-                next_at = now  # there may be more
+        if len(left) == 1:  # it has got to the end of the stream
+            [gone] = left
+        elif left:
+            claims += await self._backlog.draw(Left(*left), now=now, ends=ends)
+            next_at = now  # there may be more
         passed_over = [Overtaken(_claim(row, ends), by.decode()) for *row, by in overtaken]
         return Claims(claims, next_at, passed_over, gone)
 

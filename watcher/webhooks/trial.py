@@ -10,8 +10,9 @@ from watcher.clock import Clock
 from watcher.events.envelope import to_body
 from watcher.model import Event, EventId, TaskId, from_seconds, to_iso
 from watcher.settings import Endpoint
-from watcher.webhooks.handshake import Granted, Refused, Unanswered, judge, question
+from watcher.webhooks.handshake import Granted, Refused, Unanswered
 from watcher.webhooks.outcome import Attempt
+from watcher.webhooks.permission import ask_once
 from watcher.webhooks.sender import HttpSender
 from watcher.webhooks.signing import headers_of, signing_key
 from watcher.webhooks.unanswered import why_unanswered
@@ -35,23 +36,11 @@ async def try_endpoint(endpoint: Endpoint, clock: Clock) -> Trial | Refused | Un
     Raises:
         ConfigurationError: the endpoint's certificate file cannot be used.
     """
-    sender = HttpSender(endpoint, clock)
-    try:
-        if endpoint.origin is not None:
-            reply = await sender.ask(question(endpoint.origin, endpoint.rate))
-            verdict = judge(reply, endpoint.origin)
-            if isinstance(verdict, Unanswered):
-                why = why_unanswered(reply.attempt.reason, sender.cause, endpoint)
-                return Unanswered(f"{verdict.why}: {why}" if why else verdict.why)
-            if not isinstance(verdict, Granted):
-                return verdict
-        attempt = await _send(sender, endpoint, clock.time())
-        return Trial(attempt, why_unanswered(attempt.reason, sender.cause, endpoint))
-    finally:
-        await sender.close()
-
-
-async def _send(sender: HttpSender, endpoint: Endpoint, now: float) -> Attempt:
+    if endpoint.origin is not None:
+        verdict = await ask_once(endpoint, endpoint.origin, clock)
+        if not isinstance(verdict, Granted):
+            return verdict
+    now = clock.time()
     event = Event(
         id=EventId(str(uuid4())),
         type=TYPE,
@@ -62,4 +51,9 @@ async def _send(sender: HttpSender, endpoint: Endpoint, now: float) -> Attempt:
     )
     body = to_body(event)
     keys = tuple(signing_key(secret.get_secret_value()) for secret in endpoint.secrets)
-    return await sender.send(body, headers_of(keys, event.id, int(now), body))
+    sender = HttpSender(endpoint, clock)
+    try:
+        attempt = await sender.send(body, headers_of(keys, event.id, int(now), body))
+        return Trial(attempt, why_unanswered(attempt.reason, sender.cause, endpoint))
+    finally:
+        await sender.close()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any, Final
 
 from pydantic import SecretStr
@@ -57,6 +58,11 @@ def fields(some: Event) -> dict[bytes, bytes]:
         name.encode(): value if isinstance(value, bytes) else value.encode()
         for name, value in to_fields(some).items()
     }
+
+
+def any_entry(entry_id: str, _: Mapping[bytes, bytes]) -> str:
+    """Wants every entry of the stream, in no order."""
+    return entry_id
 
 
 async def publish(redis: Redis, *events: Event, keys: Keys = KEYS) -> list[str]:

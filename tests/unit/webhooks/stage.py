@@ -7,7 +7,7 @@ from typing import Any
 
 from redis.asyncio import Redis
 
-from tests.unit.webhooks.builders import KEYS, NOW, endpoint, place
+from tests.unit.webhooks.builders import KEYS, NOW, any_entry, endpoint, place
 from watcher.webhooks.delivery import Claim, Settlement
 from watcher.webhooks.group import GROUP, Accepted, EventGroup
 from watcher.webhooks.queue import DeliveryQueue, Settled
@@ -23,7 +23,7 @@ class Stage:
     def __init__(self, redis: Redis, consumer: str = "me") -> None:
         self.redis = redis
         self.group = EventGroup(redis, KEYS, consumer)
-        self.queue = DeliveryQueue(redis, KEYS, "one")
+        self.queue = DeliveryQueue(redis, KEYS, "one", wanted=any_entry)
 
     async def read(self, count: int = 100) -> list[str]:
         return [entry_id for entry_id, _ in await self.group.read(count=count, block_ms=1)]
